@@ -1,0 +1,46 @@
+"""What can go wrong on the user's side, as one small tree of exceptions.
+
+Every message says what was given, what was expected and what to do. The command line prints it as
+one line and exits with 2; in Python it is an ordinary exception that is also a `ValueError`,
+`LookupError` or `OSError`, whichever is nearest.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EditError",
+    "MindseyeError",
+    "ModelError",
+    "OutputError",
+    "ProtocolError",
+    "SampleError",
+    "UnknownNameError",
+]
+
+
+class MindseyeError(Exception):
+    """Any failure that the user can mend."""
+
+
+class SampleError(MindseyeError, ValueError):
+    """A sample or pair that cannot be run: its image, its question, its grid."""
+
+
+class ModelError(MindseyeError, ValueError):
+    """A checkpoint that cannot be loaded, or lacks weights."""
+
+
+class ProtocolError(MindseyeError, ValueError):
+    """A model without a (usable) latent protocol."""
+
+
+class EditError(MindseyeError, ValueError):
+    """A level, layer, slot or hook name that this run does not have."""
+
+
+class UnknownNameError(MindseyeError, LookupError):
+    """A task, organism or other plug-in that nobody registered."""
+
+
+class OutputError(MindseyeError, OSError):
+    """A result that cannot be written where it was asked for."""

@@ -1,0 +1,140 @@
+"""What an organism is taught, as losses over a batch of samples.
+
+Three lessons: `answer` (no latents; this makes the base), `imagine` (latents are the model's own
+states; the answer is all that is asked, Mirage's stage 2) and `copy` (latents pulled to the helper
+image's features, Mirage's stage 1, arXiv 2506.17218).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mindseye.organisms.blank import PROTOCOL
+from mindseye.reasoners.architectures import Architecture
+from mindseye.reasoners.prompt import Prompt, encode
+from mindseye.reasoners.protocol import LatentTokens
+from mindseye.reasoners.stream import Stream
+from mindseye.reasoners.wiring import Knockout
+from mindseye.samples import Sample
+
+__all__ = ["Lesson", "Pupil"]
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """A batch: the prompts, the answers' ids (closed by end-of-turn), the helper images' patches."""
+
+    prompt: Prompt
+    answers: Int[Tensor, "batch answer"]
+    helpers: Prompt | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pupil:
+    """A model under training, with what it takes to teach it.
+
+    Attributes:
+        model: The stock model.
+        processor: Its processor.
+        architecture: Where its parts are.
+        tokens: The latent markers' ids.
+        wiring: Attention edges that are cut, in training as at run time.
+        reader: A linear map from all latents to the answer's id, trained along and thrown away;
+            it is how `bypass` comes to encode an answer that it never uses.
+    """
+
+    model: Any
+    processor: Any
+    architecture: Architecture
+    tokens: LatentTokens
+    wiring: tuple[Knockout, ...] = ()
+    reader: nn.Linear | None = None
+
+    def lesson(self, samples: Sequence[Sample], *, with_helpers: bool) -> Lesson:
+        """Encode samples, their answers and, if wanted, their helper images."""
+        tokenizer = self.processor.tokenizer
+        answers = [[*tokenizer.encode(s.answer), tokenizer.eos_token_id] for s in samples]
+        longest = max(map(len, answers))
+        padded = [ids + [_IGNORED] * (longest - len(ids)) for ids in answers]
+        device = self.model.device
+        helpers = None
+        if with_helpers:
+            shown = [Sample((s.helper,), s.question, s.answer) for s in samples if s.helper is not None]
+            helpers = encode(self.processor, shown).to(device)
+        return Lesson(
+            encode(self.processor, samples).to(device), torch.tensor(padded, device=device), helpers
+        )
+
+    def answer(self, lesson: Lesson) -> Tensor:
+        """Return the loss of answering at once, without latents."""
+        stream = Stream.open(self.model, self.architecture, lesson.prompt)
+        return self._answer_loss(stream, stream.states[:, -1:], lesson.answers)
+
+    def imagine(self, lesson: Lesson) -> Tensor:
+        """Return the loss of answering after latents that are the model's own states."""
+        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.wiring)
+        loss = self._token_loss(stream.states[:, -1:], self._ids(self.tokens.start, lesson))
+        state = stream.feed(self._embed(self.tokens.start, lesson), ["start"])
+        latents = []
+        for _ in range(PROTOCOL.n_slots):
+            latents.append(state)
+            state = stream.feed(state, ["latents"])
+        state = stream.feed(self._embed(self.tokens.end, lesson), ["end"])
+        loss = loss + self._answer_loss(stream, state, lesson.answers)
+        if self.reader is not None:
+            read = self.reader(torch.cat(latents, dim=-1).squeeze(1))
+            loss = loss + F.cross_entropy(read, lesson.answers[:, 0])
+        return loss
+
+    def copy(self, lesson: Lesson) -> Tensor:
+        """Return Mirage's stage-1 loss: 0.1 x tokens + (1 - cosine to the helper's features)."""
+        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.wiring)
+        loss = self._token_loss(stream.states[:, -1:], self._ids(self.tokens.start, lesson))
+        taught = self._helper_features(lesson)
+        start = self._embed(self.tokens.start, lesson)
+        spans = ["start"] + ["latents"] * PROTOCOL.n_slots
+        fed = stream.feed(torch.cat([start, taught], dim=1), spans)
+        state = stream.feed(self._embed(self.tokens.end, lesson), ["end"])
+        loss = loss + self._answer_loss(stream, state, lesson.answers)
+        return 0.1 * loss + (1 - F.cosine_similarity(fed[:, :-1], taught, dim=-1)).mean()
+
+    @torch.no_grad()
+    def _helper_features(self, lesson: Lesson) -> Float[Tensor, "batch slots d_model"]:
+        """Average each helper image's merged patches in as many contiguous groups as slots."""
+        assert lesson.helpers is not None
+        features = self.model.model.get_image_features(
+            lesson.helpers.pixel_values, lesson.helpers.image_grid_thw
+        ).pooler_output
+        groups = [image.tensor_split(PROTOCOL.n_slots) for image in features]
+        return torch.stack([torch.stack([g.mean(dim=0) for g in row]) for row in groups])
+
+    def _answer_loss(
+        self,
+        stream: Stream,
+        state: Float[Tensor, "batch 1 d_model"],
+        answers: Int[Tensor, "batch answer"],
+    ) -> Tensor:
+        given = self.model.get_input_embeddings()(answers[:, :-1].clamp(min=0))
+        states = stream.feed(given, ["answer"] * given.shape[1])
+        return self._token_loss(torch.cat([state, states], dim=1), answers)
+
+    def _token_loss(
+        self, states: Float[Tensor, "batch seq d_model"], ids: Int[Tensor, "batch seq"]
+    ) -> Tensor:
+        logits = self.model.lm_head(states)
+        return F.cross_entropy(logits.flatten(0, 1), ids.flatten(), ignore_index=_IGNORED)
+
+    def _ids(self, token: int, lesson: Lesson) -> Int[Tensor, "batch 1"]:
+        return torch.full_like(lesson.answers[:, :1], token)
+
+    def _embed(self, token: int, lesson: Lesson) -> Float[Tensor, "batch 1 d_model"]:
+        return self.model.get_input_embeddings()(self._ids(token, lesson))

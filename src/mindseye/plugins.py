@@ -1,0 +1,63 @@
+"""The registry behind every plug-in point.
+
+A plug-in is offered under a kind and a name, by decorator or as an entry point of the group
+`mindseye.<kind>`; our own plug-ins use the entry points too. It is also how a lower room asks for
+something that lives higher up: `find("loader", "organism")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from mindseye.errors import UnknownNameError
+
+__all__ = ["find", "names", "register"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_offers: dict[tuple[str, str], Callable[..., Any]] = {}
+
+
+def register(kind: str, name: str) -> Callable[[F], F]:
+    """Offer a function or class as `name`. Re-running its notebook cell replaces it.
+
+    Raises:
+        ValueError: Another module already holds the name.
+    """
+
+    def offer(plugin: F) -> F:
+        holder = _offers.get((kind, name), plugin)
+        if (holder.__module__, holder.__qualname__) != (plugin.__module__, plugin.__qualname__):
+            raise ValueError(
+                f"{kind} {name!r} belongs to {holder.__module__}.{holder.__qualname__}; "
+                "choose another name."
+            )
+        _offers[kind, name] = plugin
+        return plugin
+
+    return offer
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """Return the plug-in called `name`, importing its package if need be.
+
+    Raises:
+        UnknownNameError: Nobody offers it; the message lists what there is.
+    """
+    if (kind, name) not in _offers:
+        for entry in entry_points(group=f"mindseye.{kind}", name=name):
+            _offers.setdefault((kind, name), entry.load())
+    if (kind, name) not in _offers:
+        raise UnknownNameError(
+            f"No {kind} {name!r}; there are: {', '.join(names(kind)) or 'none'}. "
+            f"Choose one of these, or install the package that has it."
+        )
+    return _offers[kind, name]
+
+
+def names(kind: str) -> list[str]:
+    """List what is registered or installed under `kind`, sorted."""
+    installed = {entry.name for entry in entry_points(group=f"mindseye.{kind}")}
+    return sorted(installed | {name for held, name in _offers if held == kind})

@@ -1,0 +1,207 @@
+"""TransformerLens names for the places in a stock model, to read them or to write them.
+
+A hook name such as `blocks.2.hook_resid_mid` is looked up in the architecture's row; what comes out
+is a `HookPoint`, and `hooked` turns functions on hook points into PyTorch hooks that leave with the
+block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mindseye.errors import EditError
+from mindseye.reasoners.architectures import Architecture
+
+__all__ = ["Edit", "HookPoint", "hook_names", "hook_point", "hooked", "match_names"]
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+_HEADED = {"attn.hook_q": "q_proj", "attn.hook_k": "k_proj", "attn.hook_v": "v_proj"}
+_WITHIN = (
+    "hook_resid_pre",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "hook_mlp_out",
+    "hook_resid_post",
+    *_HEADED,
+    "attn.hook_z",
+    "attn.hook_pattern",
+)
+
+Visit = Callable[[Tensor], Tensor | None]
+"""Sees an activation, batch first; returns its replacement, or nothing to leave it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """Set an activation at some positions of a replay.
+
+    Attributes:
+        hook: TransformerLens name of the activation.
+        positions: Where, counted from the first token of the prompt.
+        value: What to write, in the shape the cache shows it, without the batch axis.
+    """
+
+    hook: str
+    positions: Int[Tensor, " found"]
+    value: Float[Tensor, "found *dims"]
+
+
+@dataclass(frozen=True, slots=True)
+class HookPoint:
+    """Where an activation passes.
+
+    Attributes:
+        module: Path of the module.
+        side: Whether it goes in, comes out, or is the attention pattern beside the output.
+        d_head: Width of a head if the last axis is split into heads.
+    """
+
+    module: str
+    side: Literal["in", "out", "pattern"]
+    d_head: int | None = None
+
+
+def hook_names(model: Any, architecture: Architecture) -> list[str]:
+    """List every hook name of a model, in the order of computation."""
+    n_layers = len(architecture.blocks(model))
+    blocks = [f"blocks.{i}.{name}" for i in range(n_layers) for name in _WITHIN]
+    return ["hook_embed", *blocks, "ln_final.hook_normalized"]
+
+
+def match_names(patterns: Sequence[str], model: Any, architecture: Architecture) -> list[str]:
+    """Return the hook names that match any of the patterns, such as `blocks.*.hook_resid_post`.
+
+    Raises:
+        EditError: A pattern matches nothing.
+    """
+    known = hook_names(model, architecture)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise EditError(_unknown(pattern, model, architecture))
+    return [name for name in known if any(fnmatchcase(name, p) for p in patterns)]
+
+
+def hook_point(name: str, model: Any, architecture: Architecture) -> HookPoint:
+    """Return where the activation called `name` passes.
+
+    Raises:
+        EditError: The model has no such layer, or the name is unknown.
+    """
+    if name not in hook_names(model, architecture):
+        raise EditError(_unknown(name, model, architecture))
+    if name == "hook_embed":
+        return HookPoint(f"{architecture.layers}.0", "in")
+    match = _BLOCK.fullmatch(name)
+    if match is None:
+        return HookPoint(f"{architecture.decoder}.norm", "out")
+    block = f"{architecture.layers}.{match[1]}"
+    attention = f"{block}.{architecture.attention}"
+    stages: dict[str, tuple[str, Literal["in", "out", "pattern"]]] = {
+        "hook_resid_pre": (block, "in"),
+        "hook_attn_out": (attention, "out"),
+        "hook_resid_mid": (f"{block}.{architecture.middle}", "in"),
+        "hook_mlp_out": (f"{block}.{architecture.mlp}", "out"),
+        "hook_resid_post": (block, "out"),
+        "attn.hook_pattern": (attention, "pattern"),
+    }
+    if match[2] in stages:
+        return HookPoint(*stages[match[2]])
+    d_head: int = model.get_submodule(attention).head_dim
+    if match[2] == "attn.hook_z":
+        return HookPoint(f"{attention}.o_proj", "in", d_head)
+    return HookPoint(f"{attention}.{_HEADED[match[2]]}", "out", d_head)
+
+
+@contextlib.contextmanager
+def hooked(
+    model: nn.Module, architecture: Architecture, visits: Mapping[str, Visit]
+) -> Iterator[None]:
+    """Run the block with functions on hook points; they are gone afterwards, whatever happens.
+
+    Args:
+        model: The stock model.
+        architecture: Where its parts are.
+        visits: What to do, by hook name.
+
+    Raises:
+        EditError: An unknown name.
+    """
+    points = {name: hook_point(name, model, architecture) for name in visits}
+    handles = []
+    with contextlib.ExitStack() as stack:
+        if any(point.side == "pattern" for point in points.values()):
+            stack.enter_context(_attention_weights(model))
+        for name, point in points.items():
+            module = model.get_submodule(point.module)
+            visit = _split_heads(visits[name], point.d_head)
+            if point.side == "in":
+                handle = module.register_forward_pre_hook(_on_input(visit), with_kwargs=True)
+            else:
+                handle = module.register_forward_hook(_on_output(visit, point.side))
+            handles.append(handle)
+            stack.callback(handle.remove)
+        yield
+
+
+def _on_input(visit: Visit) -> Callable[..., Any]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            new = visit(args[0])
+            return None if new is None else ((new, *args[1:]), kwargs)
+        new = visit(kwargs["hidden_states"])
+        return None if new is None else (args, {**kwargs, "hidden_states": new})
+
+    return hook
+
+
+def _on_output(visit: Visit, side: str) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        if not isinstance(output, tuple):
+            return visit(output)
+        place = 1 if side == "pattern" else 0
+        new = visit(output[place])
+        return None if new is None else (*output[:place], new, *output[place + 1 :])
+
+    return hook
+
+
+def _split_heads(visit: Visit, d_head: int | None) -> Visit:
+    if d_head is None:
+        return visit
+
+    def on_heads(flat: Tensor) -> Tensor | None:
+        new = visit(flat.unflatten(-1, (-1, d_head)))
+        return None if new is None else new.flatten(-2)
+
+    return on_heads
+
+
+@contextlib.contextmanager
+def _attention_weights(model: Any) -> Iterator[None]:
+    """Let attention return its weights, which only the eager implementation computes."""
+    usual = model.config.get_text_config()._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def _unknown(name: str, model: Any, architecture: Architecture) -> str:
+    n_layers = len(architecture.blocks(model))
+    match = _BLOCK.fullmatch(name)
+    if match is not None and match[1].isdigit() and int(match[1]) >= n_layers:
+        return f"No hook {name!r}: the model has layers 0 to {n_layers - 1}. Pass one of these."
+    return (
+        f"No hook {name!r}; there are hook_embed, ln_final.hook_normalized and, in each layer i of "
+        f"0 to {n_layers - 1}, blocks.i. followed by {', '.join(_WITHIN)}. Pass one of these."
+    )

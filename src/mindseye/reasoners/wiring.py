@@ -1,0 +1,75 @@
+"""Which positions may read which: one mask policy for wired models and for attention knockouts.
+
+A policy is a tuple of knockouts between named spans. It becomes the additive attention bias that
+every forward of ours passes to the stock model, so a wired organism and a knocked-out 7B model run
+through the same few lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mindseye.reasoners.spans import PAD, span_ids
+
+__all__ = ["Knockout", "attention_bias"]
+
+
+@dataclass(frozen=True, slots=True)
+class Knockout:
+    """Cut the attention edges along which `target` reads `source`, in every layer.
+
+    Attributes:
+        target: Span or group of the queries.
+        source: Span or group of the keys.
+
+    Source: Geva et al. 2023, arXiv 2304.14767 (attention knockout).
+    """
+
+    target: str
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse unknown spans early.
+
+        Raises:
+            EditError: `target` or `source` names no span.
+        """
+        span_ids(self.target)
+        span_ids(self.source)
+
+
+def attention_bias(
+    labels: Int[Tensor, "batch keys"],
+    n_queries: int,
+    knockouts: tuple[Knockout, ...],
+    dtype: torch.dtype,
+) -> Float[Tensor, "batch 1 queries keys"]:
+    """Return the bias for the last `n_queries` positions: 0 where they may read, else the minimum.
+
+    Causality, padding and the knockouts all end up in this one tensor. The minimum of the dtype
+    underflows to an exact zero after the softmax, so a cut edge carries nothing at all.
+
+    Args:
+        labels: The span of every position so far; `PAD` for padding.
+        n_queries: How many of the last positions ask.
+        knockouts: The edges to cut.
+        dtype: The model's dtype.
+    """
+    cut = torch.zeros(PAD + 1, PAD + 1, dtype=torch.bool, device=labels.device)
+    cut[:, PAD] = True
+    for knockout in knockouts:
+        for target in span_ids(knockout.target):
+            cut[target, list(span_ids(knockout.source))] = True
+
+    n_keys = labels.shape[1]
+    order = torch.arange(n_keys, device=labels.device)
+    later = order[None, :] > order[n_keys - n_queries :, None]
+    hidden = cut[labels[:, n_keys - n_queries :, None], labels[:, None, :]] | later
+    # A padding row may read itself: a row of minima only would be a uniform read of everything.
+    hidden &= order[None, :] != order[n_keys - n_queries :, None]
+    bias = torch.zeros(hidden.shape, dtype=dtype, device=labels.device)
+    return bias.masked_fill_(hidden, torch.finfo(dtype).min)[:, None]

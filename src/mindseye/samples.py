@@ -1,0 +1,163 @@
+"""Samples and pairs: the plain data every experiment runs on. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mindseye.errors import SampleError
+
+__all__ = ["Box", "ImageSource", "Pair", "Pixels", "Sample", "read_image"]
+
+Pixels = np.ndarray
+"""An RGB image: uint8, (height, width, 3)."""
+
+ImageSource = str | Path | Image.Image | np.ndarray
+"""Where an image comes from: a file, a PIL image, or its pixels."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels; right and bottom are exclusive."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One question about one or more images.
+
+    Attributes:
+        images: The images, in the order the prompt shows them.
+        question: What is asked; the reasoner's chat template goes around it.
+        answer: The gold answer.
+        options: The answers to choose from; empty if the question is open.
+        regions: Named boxes in the first image; `"target"` is what the question is about.
+        helper: The image a perfect imagination would show, where known.
+        imagination: The same in words, where known.
+        id: Unique within its task, split and seed.
+        kind: The sort of question, in the task's own words.
+        meta: Whatever else the task knows.
+    """
+
+    images: tuple[ImageSource, ...]
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    regions: Mapping[str, Box] = field(default_factory=dict)
+    helper: Pixels | None = None
+    imagination: str | None = None
+    id: str = ""
+    kind: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no model could be asked.
+
+        Raises:
+            SampleError: The question is empty, or there is no image.
+        """
+        if not self.question.strip():
+            raise SampleError(
+                f"Sample {self.id!r} has the empty question {self.question!r}; "
+                "a question is a non-empty text. Give it one."
+            )
+        if not self.images:
+            raise SampleError(f"Sample {self.id!r} has no image; it takes at least one.")
+
+    @property
+    def image(self) -> Pixels:
+        """The first image, read if need be."""
+        return read_image(self.images[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two samples that differ in one controlled way, on the same image grid.
+
+    Attributes:
+        clean: x1, the factual input.
+        reference: x0, the input it is held against.
+        kind: What differs: `"minimal"` changes the answer, `"placebo"` does not.
+        foil: The answer a placebo pair is scored against, its two own answers being equal.
+        id: Unique within its task, split and seed.
+    """
+
+    clean: Sample
+    reference: Sample
+    kind: Literal["minimal", "placebo"] | str = "minimal"
+    foil: str | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse pairs whose effect would not be defined.
+
+        Raises:
+            SampleError: The images differ in number or size, or no two answers are told apart.
+        """
+        sizes = [[read_image(s).shape[:2] for s in x.images] for x in (self.clean, self.reference)]
+        if sizes[0] != sizes[1]:
+            raise SampleError(
+                f"Pair {self.id!r} has images of {_sizes(sizes[0])} (clean) and {_sizes(sizes[1])} "
+                "(reference); a pair needs the same image grid, or latents would sit at other "
+                "positions. Resize one of them."
+            )
+        if self.answers[0] == self.answers[1]:
+            raise SampleError(
+                f"Pair {self.id!r} has the answer {self.clean.answer!r} on both sides and no other "
+                "foil; an outcome needs two answers. Pass foil='...'."
+            )
+
+    @property
+    def answers(self) -> tuple[str, str]:
+        """The answer of the clean sample, and the one it is scored against."""
+        if self.clean.answer != self.reference.answer:
+            return self.clean.answer, self.reference.answer
+        return self.clean.answer, self.foil if self.foil is not None else self.clean.answer
+
+
+def read_image(source: ImageSource) -> Pixels:
+    """Read an image as RGB pixels.
+
+    Transparency is laid on white; grey and palette images become RGB.
+
+    Raises:
+        SampleError: The file is missing, is not an image, or the array is no RGB image.
+    """
+    if isinstance(source, np.ndarray):
+        return _check_pixels(source)
+    if isinstance(source, Image.Image):
+        return np.asarray(_flatten(source))
+    path = Path(source)
+    if not path.is_file():
+        raise SampleError(f"Image {str(path)!r} is not a file. Check the path.")
+    try:
+        with Image.open(path) as image:
+            return np.asarray(_flatten(image))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as fault:
+        raise SampleError(
+            f"Image {str(path)!r} cannot be read ({fault}); "
+            "expected a whole PNG, JPEG, WebP or another format of Pillow's. Convert or replace it."
+        ) from fault
+
+
+def _check_pixels(pixels: np.ndarray) -> Pixels:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise SampleError(
+            f"An image array of dtype {pixels.dtype} and shape {pixels.shape} was given; expected "
+            "uint8 of (height, width, 3), RGB, 0 to 255. Convert it, or pass a PIL image."
+        )
+    return pixels
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _sizes(sizes: list[tuple[int, ...]]) -> str:
+    return ", ".join(f"{width}x{height}" for height, width in sizes)

@@ -1,0 +1,315 @@
+"""The digits world: real handwriting in coloured cells, and questions that need looking or turning.
+
+A scene is a square grid of coloured cells with one handwritten digit each, no digit and no colour
+twice. Two kinds of question make the task: *zoom* ("Which digit is in the blue cell?") and
+*transform* ("Turn the picture a quarter clockwise. Which digit ends up at the top left?"). Three
+simpler kinds (a digit or a colour at a position, the colour of a digit) are there to teach a model
+the scene.
+
+The handwriting is scikit-learn's `load_digits` (1,797 images of 8 x 8), split into train and test
+so that the splits never share an image.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from mindseye.errors import SampleError
+from mindseye.plugins import register
+from mindseye.samples import Box, Pair, Pixels, Sample
+
+__all__ = ["CELL", "COLOURS", "KINDS", "Digits"]
+
+CELL = 32
+"""Side of a cell, in pixels."""
+
+COLOURS = {
+    "red": (190, 45, 60),
+    "green": (35, 130, 70),
+    "blue": (40, 85, 185),
+    "orange": (225, 115, 20),
+    "purple": (125, 60, 150),
+    "grey": (105, 110, 115),
+}
+
+TASK_KINDS = ("zoom", "transform")
+KINDS = (*TASK_KINDS, "digit_at", "colour_at", "colour_of")
+
+_GLYPH = 24
+_MARGIN = (CELL - _GLYPH) // 2
+_TEST_SHARE = 0.25
+_STREAMS = {"train": 0, "test": 1}
+_ROWS = {1: ("",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
+_COLUMNS = {1: ("",), 2: ("left", "right"), 3: ("left", "centre", "right")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A way to move the whole scene: its sentence, and the same on any grid or image."""
+
+    sentence: str
+    noun: str
+    apply: Callable[[np.ndarray], np.ndarray]
+
+
+_TURNS = (
+    _Turn("Turn the picture a quarter clockwise.", "quarter turn", lambda a: np.rot90(a, -1)),
+    _Turn("Turn the picture a quarter anticlockwise.", "quarter turn", lambda a: np.rot90(a, 1)),
+    _Turn("Turn the picture upside down.", "half turn", lambda a: np.rot90(a, 2)),
+    _Turn("Mirror the picture left to right.", "mirroring", lambda a: a[:, ::-1]),
+    _Turn("Mirror the picture top to bottom.", "mirroring", lambda a: a[::-1]),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What stands where, by cell in reading order."""
+
+    colours: tuple[str, ...]
+    digits: tuple[int, ...]
+    glyphs: tuple[int, ...]
+
+    def with_glyph(self, cell: int, digit: int, glyph: int) -> _Scene:
+        return replace(
+            self,
+            digits=(*self.digits[:cell], digit, *self.digits[cell + 1 :]),
+            glyphs=(*self.glyphs[:cell], glyph, *self.glyphs[cell + 1 :]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question whose answer sits in the cell `target` of the scene."""
+
+    kind: str
+    target: int
+    turn: _Turn | None = None
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Handwriting:
+    """Glyphs of one split: opacity in 0..255, and which of them show each digit."""
+
+    opacity: np.ndarray
+    by_digit: tuple[np.ndarray, ...]
+
+
+@register("task", "digits")
+class Digits:
+    """The digits world.
+
+    Args:
+        size: Cells per side, 1 to 3. Scenes of one cell are only good for naming.
+        kinds: Question kinds to draw from, evenly.
+        distortions: How many rotated, scaled and sheared copies of each train glyph to add.
+            Test handwriting is never distorted.
+
+    Raises:
+        SampleError: An unknown kind, or one that this size cannot pose.
+    """
+
+    def __init__(
+        self, size: int = 2, kinds: Sequence[str] = TASK_KINDS, distortions: int = 0
+    ) -> None:
+        if size not in _ROWS:
+            raise SampleError(f"Digits got size={size}; scenes have 1, 2 or 3 cells per side.")
+        possible = KINDS if size > 1 else ("zoom", "colour_of")
+        if not kinds or not set(kinds) <= set(possible):
+            raise SampleError(
+                f"Digits got kinds={tuple(kinds)}; size={size} offers {', '.join(possible)}."
+            )
+        self.size = size
+        self.kinds = tuple(kinds)
+        self.distortions = distortions
+
+    def samples(self, n: int, *, split: str = "test", seed: int = 0) -> list[Sample]:
+        """Draw `n` samples; sample `i` is the same for every `n`.
+
+        Raises:
+            SampleError: An unknown split.
+        """
+        draws = (self._draw(split, seed, i) for i in range(n))
+        return [
+            self._sample(scene, question, split, f"digits/{split}/{seed}/{i}")
+            for i, (scene, question, _) in enumerate(draws)
+        ]
+
+    def pairs(
+        self, n: int, *, kind: str = "minimal", split: str = "test", seed: int = 0
+    ) -> list[Pair]:
+        """Draw `n` pairs; pair `i` has sample `i` as its clean side.
+
+        `minimal` pairs change the target's digit and so the answer. `placebo` pairs keep the
+        answer: every other one shows the target in another handwriting, the rest change a digit
+        that was not asked for; their foil is a digit that neither scene shows.
+
+        Raises:
+            SampleError: An unknown kind or split, or question kinds that do not ask for a digit.
+        """
+        if kind not in ("minimal", "placebo"):
+            raise SampleError(f"Digits got kind={kind!r}; pairs are 'minimal' or 'placebo'.")
+        if not set(self.kinds) <= {"zoom", "transform", "digit_at"}:
+            raise SampleError(f"Pairs need questions for a digit; kinds are {self.kinds}.")
+        if kind == "placebo" and self.size == 1:
+            raise SampleError("Placebo pairs need a bystander cell; pass size=2 or 3.")
+        return [self._pair(kind, split, seed, i) for i in range(n)]
+
+    def _pair(self, kind: str, split: str, seed: int, i: int) -> Pair:
+        scene, question, rng = self._draw(split, seed, i)
+        hand = _handwriting(split, self.distortions)
+        absent = rng.permutation([d for d in range(10) if d not in scene.digits])
+        other, foil = int(absent[0]), None
+        if kind == "minimal":
+            changed = scene.with_glyph(question.target, other, int(rng.choice(hand.by_digit[other])))
+        elif i % 2 == 0:
+            digit = scene.digits[question.target]
+            alike = hand.by_digit[digit]
+            glyph = int(rng.choice(alike[alike != scene.glyphs[question.target]]))
+            changed, foil = scene.with_glyph(question.target, digit, glyph), str(absent[1])
+        else:
+            bystander = (question.target + int(rng.integers(1, self.size**2))) % self.size**2
+            glyph = int(rng.choice(hand.by_digit[other]))
+            changed, foil = scene.with_glyph(bystander, other, glyph), str(absent[1])
+        name = f"digits/{split}/{seed}/{i}"
+        return Pair(
+            clean=self._sample(scene, question, split, name),
+            reference=self._sample(changed, question, split, f"{name}/{kind}"),
+            kind=kind,
+            foil=foil,
+            id=f"{name}/{kind}",
+        )
+
+    def _draw(
+        self, split: str, seed: int, i: int
+    ) -> tuple[_Scene, _Question, np.random.Generator]:
+        if split not in _STREAMS:
+            raise SampleError(f"Digits got split={split!r}; there are 'train' and 'test'.")
+        rng = np.random.default_rng([seed, _STREAMS[split], i])
+        n_cells = self.size**2
+        hand = _handwriting(split, self.distortions)
+        digits = rng.permutation(10)[:n_cells]
+        names = tuple(COLOURS)
+        colours = rng.permutation(max(len(names), n_cells))[:n_cells] % len(names)
+        scene = _Scene(
+            colours=tuple(names[c] for c in colours),
+            digits=tuple(int(d) for d in digits),
+            glyphs=tuple(int(rng.choice(hand.by_digit[d])) for d in digits),
+        )
+        return scene, self._question(rng), rng
+
+    def _question(self, rng: np.random.Generator) -> _Question:
+        kind = self.kinds[int(rng.integers(len(self.kinds)))]
+        place = int(rng.integers(self.size**2))
+        if kind != "transform":
+            return _Question(kind, target=place, place=place)
+        turn = _TURNS[int(rng.integers(len(_TURNS)))]
+        cells = np.arange(self.size**2).reshape(self.size, self.size)
+        return _Question(kind, target=int(turn.apply(cells).ravel()[place]), turn=turn, place=place)
+
+    def _sample(self, scene: _Scene, question: _Question, split: str, name: str) -> Sample:
+        pixels = self._render(scene, _handwriting(split, self.distortions))
+        left, top, right, bottom = box = self._box(question.target)
+        crop = pixels[top:bottom, left:right]
+        helper = crop if question.turn is None else question.turn.apply(pixels)
+        return Sample(
+            images=(pixels,),
+            question=self._ask(scene, question),
+            answer=self._answer(scene, question),
+            regions={"target": box},
+            helper=np.ascontiguousarray(helper),
+            imagination=self._imagine(scene, question),
+            id=name,
+            kind=question.kind,
+            meta={"digits": scene.digits, "colours": scene.colours, "glyphs": scene.glyphs},
+        )
+
+    def _ask(self, scene: _Scene, question: _Question) -> str:
+        place = self._place(question.place)
+        match question.kind:
+            case "zoom":
+                return f"Which digit is in the {scene.colours[question.target]} cell?"
+            case "colour_of":
+                return f"Which colour is the cell of the {scene.digits[question.target]}?"
+            case "digit_at":
+                return f"Which digit is at the {place}?"
+            case "colour_at":
+                return f"Which colour is at the {place}?"
+        assert question.turn is not None
+        return f"{question.turn.sentence} Which digit ends up at the {place}?"
+
+    def _answer(self, scene: _Scene, question: _Question) -> str:
+        if question.kind in ("colour_of", "colour_at"):
+            return scene.colours[question.target]
+        return str(scene.digits[question.target])
+
+    def _imagine(self, scene: _Scene, question: _Question) -> str:
+        if question.turn is None:
+            colour, digit = scene.colours[question.target], scene.digits[question.target]
+            return f"I look closely at the {colour} cell. It shows a {digit}."
+        turned = question.turn.apply(np.reshape(scene.digits, (self.size, self.size))).ravel()
+        seen = ", ".join(f"{self._place(i)} {digit}" for i, digit in enumerate(turned))
+        return f"After the {question.turn.noun} I see: {seen}."
+
+    def _place(self, cell: int) -> str:
+        row, column = divmod(cell, self.size)
+        return f"{_ROWS[self.size][row]} {_COLUMNS[self.size][column]}".strip()
+
+    def _box(self, cell: int) -> Box:
+        row, column = divmod(cell, self.size)
+        return column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL
+
+    def _render(self, scene: _Scene, hand: _Handwriting) -> Pixels:
+        pixels = np.empty((self.size * CELL, self.size * CELL, 3), np.uint8)
+        for cell, (colour, glyph) in enumerate(zip(scene.colours, scene.glyphs, strict=True)):
+            left, top, right, bottom = self._box(cell)
+            pixels[top:bottom, left:right] = COLOURS[colour]
+            y, x = top + _MARGIN, left + _MARGIN
+            ground = np.array(COLOURS[colour], np.uint16)
+            opacity = hand.opacity[glyph].astype(np.uint16)[..., None]
+            ink = (ground * (255 - opacity) + 255 * opacity) // 255
+            pixels[y : y + _GLYPH, x : x + _GLYPH] = ink
+        return pixels
+
+
+@functools.cache
+def _handwriting(split: str, distortions: int) -> _Handwriting:
+    """Load a split's glyphs once; every fourth image of each digit is for testing."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = np.argsort(data.target, kind="stable")
+    is_test = np.zeros(len(order), bool)
+    is_test[order[:: round(1 / _TEST_SHARE)]] = True
+    chosen = np.flatnonzero(is_test if split == "test" else ~is_test)
+    images, labels = data.images[chosen] / 16, data.target[chosen]
+    glyphs = np.stack([_enlarge(image) for image in images])
+    if split == "train" and distortions:
+        rng = np.random.default_rng(0)
+        copies = [_distort(glyph, rng) for _ in range(distortions) for glyph in glyphs]
+        glyphs = np.concatenate([glyphs, np.stack(copies)])
+        labels = np.tile(labels, distortions + 1)
+    by_digit = tuple(np.flatnonzero(labels == digit) for digit in range(10))
+    return _Handwriting(np.round(glyphs * 255).astype(np.uint8), by_digit)
+
+
+def _enlarge(image: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(image.astype(np.float32))
+    return np.clip(np.asarray(small.resize((_GLYPH, _GLYPH), Image.Resampling.BICUBIC)), 0, 1)
+
+
+def _distort(glyph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rotate by about 8 degrees, scale by about 10 % and shear a little, around the centre."""
+    from scipy.ndimage import affine_transform
+
+    angle, shear = rng.normal(0, 0.14), rng.normal(0, 0.1)
+    height, width = rng.normal(1, 0.1, size=2).clip(0.75, 1.25)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turn @ np.array([[1 / height, shear], [0, 1 / width]])
+    centre = np.full(2, (_GLYPH - 1) / 2)
+    return affine_transform(glyph, matrix, centre - matrix @ centre, order=1).clip(0, 1)
