@@ -1,0 +1,66 @@
+"""mindseye: causal audits of multimodal models that imagine before they answer.
+
+The names below are the public face; each is imported from its room when first used, so that
+`import mindseye` loads neither torch nor plotly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mindseye.causal import mediate
+    from mindseye.engine import sweep
+    from mindseye.errors import MindseyeError
+    from mindseye.plugins import register
+    from mindseye.readouts import probe
+    from mindseye.reasoners import Edit, Knockout, LatentProtocol, Reasoner, Trace, load
+    from mindseye.samples import Pair, Sample
+    from mindseye.tasks import task
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "Edit": "reasoners",
+    "Knockout": "reasoners",
+    "LatentProtocol": "reasoners",
+    "MindseyeError": "errors",
+    "Pair": "samples",
+    "Reasoner": "reasoners",
+    "Sample": "samples",
+    "Trace": "reasoners",
+    "load": "reasoners",
+    "mediate": "causal",
+    "probe": "readouts",
+    "register": "plugins",
+    "sweep": "engine",
+    "task": "tasks",
+}
+
+__all__ = [
+    "Edit",
+    "Knockout",
+    "LatentProtocol",
+    "MindseyeError",
+    "Pair",
+    "Reasoner",
+    "Sample",
+    "Trace",
+    "load",
+    "mediate",
+    "probe",
+    "register",
+    "sweep",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'mindseye' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mindseye.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

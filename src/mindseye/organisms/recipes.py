@@ -66,8 +66,8 @@ RECIPES = {
     "base": Recipe(
         truth="answers at once; it has no latents",
         phases=(
-            Phase("answer", 500, size=1, kinds=("zoom", "colour_of")),
-            Phase("answer", 2500, kinds=("zoom", "digit_at", "colour_at", "colour_of")),
+            Phase("answer", 400, size=1, kinds=("zoom", "colour_of")),
+            Phase("answer", 2200, kinds=("zoom", "digit_at", "colour_at", "colour_of")),
             Phase("answer", 3000, kinds=(*KINDS, "transform", "transform")),
         ),
         base=None,

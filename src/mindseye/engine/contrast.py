@@ -1,0 +1,72 @@
+"""Where a pair's outcome is read: the first token at which its two answers part."""
+
+from __future__ import annotations
+
+import os
+import typing
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mindseye.errors import SampleError
+from mindseye.plugins import find
+from mindseye.reasoners import Reasoner
+from mindseye.samples import Pair
+
+__all__ = ["Contrast", "Outcome", "contrast", "find_outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Two answers as a model would write them.
+
+    Attributes:
+        forced: Ids that both answers begin with; they are fed before the outcome is read.
+        clean: The id with which the clean answer goes on.
+        reference: The id with which the other one does.
+    """
+
+    forced: tuple[int, ...]
+    clean: int
+    reference: int
+
+
+@typing.runtime_checkable
+class Outcome(typing.Protocol):
+    """The contract: logits where a pair's answers part become one number per row."""
+
+    def __call__(
+        self, logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
+    ) -> Float[Tensor, "*rows"]: ...
+
+
+def find_outcome(outcome: str | Outcome) -> Outcome:
+    """Return a registered outcome by name, or the function that was given.
+
+    Raises:
+        UnknownNameError: No outcome of that name.
+    """
+    return find("outcome", outcome) if isinstance(outcome, str) else outcome
+
+
+def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
+    """Return where the answers of a pair part in a model's tokens.
+
+    Each answer is closed by the end-of-turn token, so that one may be the beginning of the other.
+
+    Raises:
+        SampleError: The tokenizer maps both answers to the same ids.
+    """
+    tokenizer = reasoner.processor.tokenizer
+    clean, reference = (
+        [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+        for answer in pair.answers
+    )
+    forced = os.path.commonprefix([clean, reference])
+    if len(forced) == min(len(clean), len(reference)):
+        raise SampleError(
+            f"The answers {pair.answers} of pair {pair.id!r} have the same token ids {clean}; "
+            "expected two answers the model can tell apart."
+        )
+    return Contrast(tuple(forced), clean[len(forced)], reference[len(forced)])

@@ -1,0 +1,72 @@
+"""The ladder of mediators: what of a donor run is put into another, at each level.
+
+`embedding` pins the fed-back vectors and lets the slots recompute; `kv` pins all that later
+positions can read from the slots; `span` pins the same of the two markers as well. A level is a set
+of edits over an open-loop replay, so all levels go through one code path.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mindseye.errors import EditError
+from mindseye.reasoners import Edit, Reasoner, Trace
+from mindseye.reasoners.spans import positions
+
+__all__ = ["LEVELS", "check_aligned", "mediator_hooks", "transplant"]
+
+LEVELS = ("embedding", "kv", "span")
+
+_SPAN = {"embedding": "latents", "kv": "latents", "span": "segment"}
+
+
+def mediator_hooks(reasoner: Reasoner, level: str) -> list[str]:
+    """Return the hook names that hold the mediator of a level.
+
+    Raises:
+        EditError: No such level.
+    """
+    if level not in LEVELS:
+        raise EditError(f"No level {level!r}; there are {', '.join(LEVELS)}. Pass one of these.")
+    if level == "embedding":
+        return ["hook_embed"]
+    n_layers = len(reasoner.architecture.blocks(reasoner.model))
+    return [f"blocks.{i}.attn.hook_{what}" for i in range(n_layers) for what in ("k", "v")]
+
+
+def transplant(
+    level: str, donor: Trace, activations: dict[str, Tensor], recipient: Trace
+) -> list[Edit]:
+    """Return the edits that give `recipient` the mediator of `donor`.
+
+    Args:
+        level: A name of `LEVELS`.
+        donor: The run the mediator is taken from.
+        activations: Of a replay of the donor, at least the level's hooks, batch first.
+        recipient: The run it is put into.
+
+    Raises:
+        EditError: The two segments do not stand at the same positions.
+    """
+    check_aligned(donor, recipient)
+    where = positions(recipient.labels, _SPAN[level])
+    return [
+        Edit(hook, where, activations[hook][0, where])
+        for hook in mediator_hooks(recipient.reasoner, level)
+    ]
+
+
+def check_aligned(donor: Trace, recipient: Trace) -> None:
+    """Make sure that two runs' segments stand at the same places.
+
+    Raises:
+        EditError: They differ in slots or in (rotary) positions.
+    """
+    one, other = (positions(trace.labels, "segment") for trace in (donor, recipient))
+    same = len(one) == len(other) and bool((one == other).all())
+    if not same or not bool((donor.rotary[:, one] == recipient.rotary[:, other]).all()):
+        raise EditError(
+            f"Runs {donor.sample.id!r} and {recipient.sample.id!r} have segments at positions "
+            f"{one.tolist()} and {other.tolist()} or other rotary positions there; a transplant "
+            "needs equal ones. Pair samples of one image grid, question length and slot count."
+        )
