@@ -140,7 +140,6 @@ def mediate(
             "in no pair on both sides, so there is nothing to mediate. Give it pairs it imagines on."
         )
     table = pd.DataFrame(rows)
-    rng = np.random.default_rng(seed)
     by_level = {level: table[table["level"] == level] for level in levels}
     guards = {
         "identity_max_abs": float(table["identity"].max()),
@@ -152,13 +151,15 @@ def mediate(
         rows=table,
         runs=pd.DataFrame(runs),
         latents=np.stack(latents),
-        effects=pd.concat([_summary(level, by_level[level], rng) for level in levels]),
+        effects=pd.concat(
+            [_summary(level, by_level[level], seed) for level in levels], ignore_index=True
+        ),
         verdicts={
             level: judge(
                 {name: by_level[level][name].to_numpy() for name in EFFECTS},
                 guards,
                 margin=margin,
-                rng=rng,
+                seed=seed,
             )
             for level in levels
         },
@@ -215,11 +216,14 @@ def _measured(cells: Cells, parting: Contrast, measure: Outcome) -> dict[str, An
     }
 
 
-def _summary(level: str, rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Return a level's effects with intervals and flip rates."""
+def _summary(level: str, rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return a level's effects with intervals and flip rates.
+
+    Every interval draws the same resamples of pairs, so effects and levels are compared pairwise.
+    """
     summary = []
     for name in EFFECTS:
-        interval = bootstrap_mean(rows[name].to_numpy(), rng=rng)
+        interval = bootstrap_mean(rows[name].to_numpy(), rng=np.random.default_rng(seed))
         flips = np.nan
         if name in _FLIPS:
             before, after = (rows[f"said_{cell[1:]}"] for cell in _FLIPS[name])

@@ -34,7 +34,7 @@ def judge(
     guards: Mapping[str, float],
     *,
     margin: float,
-    rng: np.random.Generator,
+    seed: int,
 ) -> Verdict:
     """Name what the latents do at one level.
 
@@ -50,7 +50,7 @@ def judge(
         guards: `identity_max_abs` (nats) and `latents_moved_min` (the least change of any pair's
             latents).
         margin: Share of TE below which an effect is negligible.
-        rng: Draws the bootstrap.
+        seed: Of the bootstrap; every contrast draws the same resamples of pairs.
 
     Source: Robins & Greenland 1992 for the effects; Berger & Hsu 1996 for the two one-sided tests.
     """
@@ -62,13 +62,13 @@ def judge(
     if not guards["latents_moved_min"] > 0:
         return _inconclusive("In some pair both runs have the very same latents: nothing was put in.")
     te = measured["te"]
-    total = bootstrap_mean(te, rng=rng)
+    total = bootstrap_mean(te, rng=np.random.default_rng(seed))
     if len(te) < 2 or not total.low > 0:
         return _inconclusive(
             f"The total effect's interval, {total.low:.2f} to {total.high:.2f}, does not lie above "
             "zero, so there is no effect to mediate."
         )
-    states = {name: _state(measured[name], te, margin, rng) for name in ("pie", "tie")}
+    states = {name: _state(measured[name], te, margin, seed) for name in ("pie", "tie")}
     word = _WORDS.get((states["pie"], states["tie"]), "inconclusive")
     return Verdict(word, tuple(_reason(name, states[name], margin) for name in states))
 
@@ -85,10 +85,10 @@ def _state(
     effect: Float[np.ndarray, " pairs"],
     te: Float[np.ndarray, " pairs"],
     margin: float,
-    rng: np.random.Generator,
+    seed: int,
 ) -> str:
-    above = bootstrap_mean(effect - margin * te, rng=rng, level=0.9)
-    below = bootstrap_mean(effect + margin * te, rng=rng, level=0.9)
+    above = bootstrap_mean(effect - margin * te, rng=np.random.default_rng(seed), level=0.9)
+    below = bootstrap_mean(effect + margin * te, rng=np.random.default_rng(seed), level=0.9)
     if above.low > 0:
         return "present"
     if above.high < 0 and below.low > 0:

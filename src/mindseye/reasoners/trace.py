@@ -114,6 +114,7 @@ class Trace:
         """Return the visible tokens as strings, prompt included."""
         return [self.reasoner.processor.tokenizer.decode([i]) for i in self.token_ids.tolist()]
 
+    @torch.no_grad()
     def until_answer(self, forced: Sequence[int] = ()) -> Trace:
         """Return this run cut where the answer begins, then continued by forced ids.
 
