@@ -1,6 +1,6 @@
 # Everything here sets itself up: a virtual environment in .venv, then the package, editable.
-# Needs make and Python >= 3.11 only. Nothing is installed twice: each install leaves a stamp that
-# is older than pyproject.toml and constraints.txt only after one of them has changed.
+# Needs make and Python >= 3.11 only. Nothing is installed twice: each install leaves a stamp in
+# .venv, and is repeated only after pyproject.toml or constraints.txt has changed.
 
 PYTHON ?= python3
 OUT ?= mindseye-demo
@@ -68,4 +68,4 @@ examples: $(RUNTIME)
 
 clean:
 	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,13 @@
-"""What every test shares: how long Hypothesis searches, and where the browser is."""
+"""What every test shares: Hypothesis' pace, types unchecked on request, where the browser is."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from jaxtyping import config
 
 settings.register_profile("mindseye", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("mindseye")
@@ -19,3 +21,12 @@ def chromium() -> str:
     if not found:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the PATH")
     return found[0]
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Let wrong types through to our own messages, as they are met outside the tests."""
+    held = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", held)

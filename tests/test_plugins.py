@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -14,9 +14,8 @@ from mindseye.tasks.digits import Digits
 
 
 @pytest.fixture(autouse=True)
-def forget_offers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def forget_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "_offers", dict(plugins._offers))
-    yield
 
 
 @pytest.fixture
@@ -39,6 +38,10 @@ def shout(text: str) -> str:
     return text.upper()
 
 
+def whisper(text: str) -> str:
+    return text.lower()
+
+
 def test_what_is_registered_is_found() -> None:
     register("voice", "shout")(shout)
     assert find("voice", "shout") is shout
@@ -55,7 +58,7 @@ def test_a_name_belongs_to_its_kind_only() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    register("voice", "whisper")(str.lower)
+    register("voice", "whisper")(whisper)
     register("voice", "shout")(shout)
     with pytest.raises(UnknownNameError, match=r"No voice 'hum'; there are: shout, whisper\."):
         find("voice", "hum")
@@ -74,13 +77,13 @@ def test_an_unknown_name_is_a_lookup_error_and_one_of_ours() -> None:
 def test_another_function_cannot_take_a_name() -> None:
     register("voice", "shout")(shout)
     with pytest.raises(ValueError, match=r"voice 'shout' belongs to .*shout; choose another"):
-        register("voice", "shout")(str.upper)
+        register("voice", "shout")(whisper)
 
 
 def test_a_refused_registration_leaves_the_holder_in_place() -> None:
     register("voice", "shout")(shout)
     with pytest.raises(ValueError, match="belongs to"):
-        register("voice", "shout")(str.upper)
+        register("voice", "shout")(whisper)
     assert find("voice", "shout") is shout
 
 

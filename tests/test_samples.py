@@ -94,7 +94,9 @@ def test_a_pair_without_a_second_answer_is_refused(foil: str | None) -> None:
 
 def test_a_pair_of_unequal_sizes_is_refused_and_both_are_named() -> None:
     wide = np.zeros((4, 8, 3), np.uint8)
-    with pytest.raises(SampleError, match=r"'p1' has images of 6x4 \(clean\) and 8x4 \(reference\)"):
+    with pytest.raises(
+        SampleError, match=r"'p1' has images of 6x4 \(clean\) and 8x4 \(reference\)"
+    ):
         Pair(sample("3"), sample("5", wide), id="p1")
 
 

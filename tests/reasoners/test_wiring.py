@@ -12,8 +12,9 @@ from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Knockout, Reasoner, Trace
 from mindseye.reasoners.spans import GROUPS, PAD, SPANS, span_ids
 from mindseye.reasoners.wiring import attention_bias
+from mindseye.samples import Sample
 
-REPLAY_TOLERANCE = 1e-5  # one forward pass against many: sums in another order, in float32
+REPLAY = {"atol": 1e-5, "rtol": 1e-5}  # one pass against many: float32 sums in another order
 
 names = st.sampled_from((*SPANS, *GROUPS))
 knockouts = st.lists(st.builds(Knockout, names, names), max_size=3).map(tuple)
@@ -138,13 +139,11 @@ def test_a_wiring_with_a_hole_leaks_past_pinned_latents(
 
 @pytest.mark.model
 def test_a_wired_run_equals_its_replay_and_an_unwired_replay_of_it_differs(
-    wired: Reasoner, reasoner: Reasoner, samples: list
+    wired: Reasoner, reasoner: Reasoner, samples: list[Sample]
 ) -> None:
     own = wired.run(samples[0], max_new_tokens=12)
     assert own.emitted
-    torch.testing.assert_close(
-        wired.replay(own).logits[0], own.logits, atol=REPLAY_TOLERANCE, rtol=0
-    )
+    torch.testing.assert_close(wired.replay(own).logits[0], own.logits, **REPLAY)
     assert (reasoner.replay(own).logits[0] - own.logits).abs().max() > 0.1
 
 

@@ -54,7 +54,7 @@ def judge(
 
     Source: Robins & Greenland 1992 for the effects; Berger & Hsu 1996 for the two one-sided tests.
     """
-    if guards["identity_max_abs"] > NUMERIC_TOLERANCE:
+    if not guards["identity_max_abs"] <= NUMERIC_TOLERANCE:
         return _inconclusive(
             f"The identity arm missed the clean run by {guards['identity_max_abs']:.2g} nats, more "
             f"than the {NUMERIC_TOLERANCE:g} that arithmetic excuses."

@@ -1,0 +1,13 @@
+"""Figures and the self-contained HTML report.
+
+Start reading at `write_report`, which renders audits into a folder. The figures it shows are plotly
+figures of their own, in `figures/`; results find them by name through the registry, so that
+`mediation.plot()` needs nothing of this room. What came from a model or a dataset is untrusted: see
+`escaping`.
+"""
+
+from mindseye.report.figures import draw_mediation, draw_sweep, draw_trace
+from mindseye.report.output import check_writable
+from mindseye.report.page import write_report
+
+__all__ = ["check_writable", "draw_mediation", "draw_sweep", "draw_trace", "write_report"]

@@ -1,0 +1,299 @@
+"""The command line: thin, and lazy about heavy imports."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mindseye.errors import MindseyeError
+
+if TYPE_CHECKING:
+    from mindseye.samples import Pair
+    from mindseye.studies import Audit
+
+app = typer.Typer(
+    name="mindseye",
+    help="Causal audits of multimodal models that imagine before they answer.",
+    epilog="Add --debug to any command for a full traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+organisms = typer.Typer(help="Models whose causal truth is known.", no_args_is_help=True)
+app.add_typer(organisms, name="organisms")
+
+DEMO_ORGANISMS = ("mediator", "bypass", "natural")
+
+Model = Annotated[str, typer.Argument(help="A folder, a hub id, or organism:NAME.")]
+Out = Annotated[Path, typer.Option(help="Folder for report.html, summary.json and rows.parquet.")]
+Pairs = Annotated[int, typer.Option("--pairs", help="Minimal and placebo pairs, each.")]
+Levels = Annotated[str, typer.Option(help="Mediators, separated by commas.")]
+Seed = Annotated[int, typer.Option(help="Of pairs and statistics.")]
+
+
+def main() -> None:
+    """Run the command line; a fault the user can mend is one line and exit code 2."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except MindseyeError as fault:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True, soft_wrap=True).print(
+            f"mindseye: {' '.join(str(fault).split())}", style="red", markup=False, highlight=False
+        )
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    out: Out = Path("mindseye-demo"),
+    n_pairs: Pairs = 64,
+    seed: Seed = 0,
+) -> None:
+    """Audit three small models whose truth is known, and write a report to open in a browser."""
+    _audit([f"organism:{name}" for name in DEMO_ORGANISMS], "digits", out, n_pairs, None, None, seed)
+
+
+@app.command()
+def audit(
+    models: Annotated[list[str], typer.Argument(help="Folders, hub ids, or organism:NAME.")],
+    task: Annotated[str, typer.Option(help="Where pairs come from.")] = "digits",
+    out: Out = Path("mindseye-audit"),
+    n_pairs: Pairs = 64,
+    levels: Levels = "embedding,kv,span",
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to sweep, separated by commas; all if left out.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Ask of any models whether their imagination does any work on a task."""
+    _audit(models, task, out, n_pairs, levels, layers, seed)
+
+
+@app.command()
+def run(
+    model: Model,
+    image: Annotated[list[Path], typer.Option(help="An image file; may be given several times.")],
+    question: Annotated[str, typer.Option(help="What to ask about it.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Latents included.")] = 64,
+) -> None:
+    """Run one question and show what the model says, latents included."""
+    import mindseye as me
+
+    sample = me.Sample(images=tuple(image), question=question, answer="")
+    sample.image  # noqa: B018  a bad image should not wait for the model to load
+    _quiet()
+    trace = me.load(model).run(sample, max_new_tokens=max_new_tokens)
+    console = Console()
+    said = trace.tokens()[trace.n_prompt :]
+    console.print("".join(said), markup=False, highlight=False)
+    for segment in trace.segments:
+        console.print(f"{len(segment.slots)} latents at {segment.slots[0]} to {segment.slots[-1]}")
+    console.print(f"answer: {trace.answer}", markup=False, style="bold")
+
+
+@app.command()
+def mediate(
+    model: Model,
+    clean: Annotated[Path, typer.Option(help="The image x1.")],
+    reference: Annotated[Path, typer.Option(help="The image x0, of the same size.")],
+    question: Annotated[str, typer.Option(help="What to ask about both.")],
+    answers: Annotated[tuple[str, str], typer.Option(help="The answer to each.")],
+    levels: Levels = "embedding,kv,span",
+) -> None:
+    """Split the effect of exchanging one image for another into direct and mediated parts."""
+    import mindseye as me
+
+    pair = me.Pair(
+        me.Sample((clean,), question, answers[0], id=str(clean)),
+        me.Sample((reference,), question, answers[1], id=str(reference)),
+        id=f"{clean} / {reference}",
+    )
+    _quiet()
+    found = me.mediate(me.load(model), [pair], levels=_split(levels))
+    table = Table(title="Effects of one pair on the logit difference, in nats")
+    for column in ("level", "te", "pde", "tde", "pie", "tie", "int"):
+        table.add_column(column, justify="left" if column == "level" else "right")
+    for row in found.rows.to_dict("records"):
+        table.add_row(
+            row["level"], *(f"{row[e]:.3f}" for e in ("te", "pde", "tde", "pie", "tie", "int"))
+        )
+    Console().print(table)
+
+
+@organisms.command("list")
+def list_organisms() -> None:
+    """List the organisms, with what is true of them."""
+    from mindseye.organisms import RECIPES
+
+    table = Table()
+    for column in ("organism", "truth", "steps", "from"):
+        table.add_column(column)
+    for name, plan in RECIPES.items():
+        table.add_row(name, plan.truth, str(plan.steps), plan.base or "blank weights")
+    Console().print(table)
+
+
+@organisms.command()
+def measure(
+    name: Annotated[str, typer.Argument(help="An organism.")],
+    n: Annotated[int, typer.Option("--samples", min=1, help="Questions of each kind.")] = 500,
+    seed: Seed = 0,
+) -> None:
+    """Measure an organism's accuracy on held-out handwriting, by kind of question."""
+    from rich.progress import track
+    from scipy.stats import binomtest
+
+    import mindseye as me
+
+    _quiet()
+    reasoner = me.load(f"organism:{name}")
+    table = Table(title=f"{name}, {n} held-out questions of each kind")
+    for column in ("kind", "accuracy", "95 % interval", "emission rate"):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    for kind in ("zoom", "transform"):
+        samples = me.task("digits", kinds=(kind,)).samples(n, seed=seed)
+        traces = [reasoner.run(s) for s in track(samples, kind, transient=True)]
+        right = sum(trace.answer == trace.sample.answer for trace in traces)
+        exact = binomtest(right, n).proportion_ci()
+        emitted = sum(trace.emitted for trace in traces) / n
+        table.add_row(
+            kind, f"{right / n:.1%}", f"{exact.low:.1%} to {exact.high:.1%}", f"{emitted:.1%}"
+        )
+    Console().print(table)
+
+
+@organisms.command()
+def train(
+    name: Annotated[str, typer.Argument(help="An organism.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; a checkpoint there is resumed.")],
+    base: Annotated[
+        Path | None, typer.Option(help="Folder it starts from; the shipped base if left out.")
+    ] = None,
+) -> None:
+    """Train an organism from its recorded recipe and seed; call again to resume."""
+    from mindseye.organisms import load_organism, recipe
+    from mindseye.organisms.training import train as train_organism
+    from mindseye.report import check_writable
+
+    check_writable(out)
+    _quiet()
+    start = recipe(name).base
+    train_organism(name, out, base or (load_organism(start) if start else None))
+    Console().print(f"{name} is in {out}")
+
+
+def _audit(
+    models: Sequence[str],
+    task: str,
+    out: Path,
+    n_pairs: int,
+    levels: str | None,
+    layers: str | None,
+    seed: int,
+) -> None:
+    """Audit models one after another, write the report, and print the verdicts."""
+    import time
+
+    import mindseye as me
+    from mindseye.engine import LEVELS
+    from mindseye.report import check_writable, write_report
+    from mindseye.studies import audit as run_audit
+
+    began = time.perf_counter()
+    check_writable(out)
+    world = me.task(task)
+    _quiet()
+    audits = []
+    with _Bars() as bars:
+        for model in models:
+            bars.model = model
+            audits.append(
+                run_audit(
+                    me.load(model),
+                    world,
+                    n_pairs=n_pairs,
+                    levels=_split(levels) if levels is not None else LEVELS,
+                    layers=_layers(layers),
+                    seed=seed,
+                    track=bars.track,
+                )
+            )
+    page = write_report(audits, out)
+    console = Console()
+    console.print(_verdict_table(audits))
+    console.print(f"Report: {page.resolve()}  ({time.perf_counter() - began:.0f} s)", soft_wrap=True)
+
+
+class _Bars:
+    """Progress bars, one per stage of each model."""
+
+    def __init__(self) -> None:
+        from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+        columns = Progress.get_default_columns()
+        self._progress = Progress(*columns[:2], MofNCompleteColumn(), TimeElapsedColumn())
+        self.model = ""
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def track(self, title: str, pairs: Sequence[Pair]) -> Iterable[Pair]:
+        def steps() -> Iterator[Pair]:
+            yield from self._progress.track(pairs, description=f"{self.model}: {title}")
+
+        return steps()
+
+
+def _verdict_table(audits: Sequence[Audit]) -> Table:
+    levels = list(audits[0].mediation.verdict)
+    table = Table(title="Does the imagination do any work?")
+    for column in ("model", "accuracy", "imagines", *levels):
+        table.add_column(column)
+    for found in audits:
+        verdict = found.mediation.verdict
+        table.add_row(
+            found.name,
+            f"{found.mediation.accuracy:.0%}",
+            f"{found.mediation.emission_rate:.0%}",
+            *(verdict[level] for level in levels),
+        )
+    return table
+
+
+def _split(levels: str) -> list[str]:
+    return [level.strip() for level in levels.split(",") if level.strip()]
+
+
+def _layers(layers: str | None) -> list[int] | None:
+    from mindseye.errors import EditError
+
+    if layers is None:
+        return None
+    try:
+        return [int(layer) for layer in _split(layers)]
+    except ValueError as fault:
+        raise EditError(
+            f"--layers got {layers!r}; it takes whole numbers separated by commas, such as 0,1,2."
+        ) from fault
+
+
+def _quiet() -> None:
+    """Keep the libraries' own progress bars and advice out of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+

@@ -1,0 +1,116 @@
+"""Effects with their intervals, one panel per level."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mindseye.causal import EFFECTS, Mediation
+from mindseye.plugins import register
+from mindseye.report.escaping import plotly_text
+from mindseye.report.figures.theme import DIRECT, INDIRECT, INK, LINE, MUTED, dress
+from mindseye.report.numbers import nats, percent, span_of
+
+__all__ = ["draw_mediation"]
+
+_COLOURS = {
+    "te": INK,
+    "pde": DIRECT,
+    "tde": DIRECT,
+    "pie": INDIRECT,
+    "tie": INDIRECT,
+    "int": MUTED,
+}
+_SYMBOLS = {
+    "te": "diamond",
+    "pde": "circle-open",
+    "tde": "circle",
+    "pie": "circle-open",
+    "tie": "circle",
+    "int": "square",
+}
+_NAMES = {
+    "te": "total effect",
+    "pde": "pure direct effect",
+    "tde": "total direct effect",
+    "pie": "pure indirect effect (sufficiency)",
+    "tie": "total indirect effect (necessity)",
+    "int": "mediated interaction",
+}
+_HOVER = (
+    "<b>%{customdata[0]}</b><br>%{customdata[1]} nats (95 %: %{customdata[2]})"
+    "<br>said token changes in %{customdata[3]} of pairs<extra></extra>"
+)
+
+
+@register("figure", "mediation")
+def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
+    """Draw the six effects of every level as points with 95 % intervals, in nats.
+
+    Args:
+        mediation: What `mediate` found.
+        stacked: Put the panels below each other, for narrow places.
+    """
+    levels = list(mediation.verdicts)
+    titles = [
+        f"<b>{plotly_text(level)}</b>  {plotly_text(mediation.verdicts[level].word)}"
+        for level in levels
+    ]
+    figure = make_subplots(
+        rows=len(levels) if stacked else 1,
+        cols=1 if stacked else len(levels),
+        shared_xaxes="all",
+        shared_yaxes=not stacked,
+        horizontal_spacing=0.04,
+        vertical_spacing=0.1,
+        subplot_titles=titles,
+    )
+    for i, level in enumerate(levels):
+        place = {"row": i + 1, "col": 1} if stacked else {"row": 1, "col": i + 1}
+        rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
+        figure.add_trace(_points(rows.loc[list(EFFECTS)]), **place)
+        figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dot"}, **place)
+    figure.update_annotations(font={"size": 13, "color": INK})
+    figure.update_xaxes(gridcolor=LINE, zeroline=False, ticks="", automargin=True)
+    figure.update_xaxes(title={"text": "nats", "font": {"color": MUTED}}, row=len(levels) if stacked else 1)
+    figure.update_yaxes(autorange="reversed", gridcolor="#f1f3f7", ticks="", automargin=True)
+    return dress(
+        figure,
+        title="Effects by level",
+        subtitle="Mean over pairs with 95 % bootstrap intervals, in nats of logit difference",
+        height=220 * len(levels) + 90 if stacked else 360,
+    )
+
+
+def _points(rows: pd.DataFrame) -> go.Scatter:
+    """Return one level's effects; `rows` are indexed by effect."""
+    finite = rows[["low", "high"]].abs().max(axis=1) < float("inf")
+    above = (rows["high"] - rows["mean"]).where(finite)
+    below = (rows["mean"] - rows["low"]).where(finite)
+    numbers = [
+        [_NAMES[str(name)], nats(row["mean"]), span_of(row["low"], row["high"]), percent(row["flip_rate"])]
+        for name, row in rows.iterrows()
+    ]
+    return go.Scatter(
+        x=rows["mean"].to_list(),
+        y=[name.upper() for name in rows.index],
+        mode="markers",
+        marker={
+            "color": [_COLOURS[name] for name in rows.index],
+            "symbol": [_SYMBOLS[name] for name in rows.index],
+            "size": 10,
+            "line": {"width": 2},
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": above.to_list(),
+            "arrayminus": below.to_list(),
+            "color": "#9aa3b5",
+            "thickness": 1.6,
+            "width": 4,
+        },
+        customdata=numbers,
+        hovertemplate=_HOVER,
+    )

@@ -1,0 +1,102 @@
+"""Layers by slots: what patching each site did."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mindseye.engine import Grid
+from mindseye.plugins import register
+from mindseye.report.escaping import plotly_text
+from mindseye.report.figures.theme import DIVERGING, INK, MUTED, dress
+from mindseye.report.numbers import nats, percent
+
+__all__ = ["draw_sweep"]
+
+_MOST_WRITTEN = 80
+"""Grids with more cells than this leave their numbers to the hover."""
+
+_HOVER = (
+    "<b>layer %{y}, slot %{x}</b><br>%{customdata[0]} nats"
+    "<br>%{customdata[1]} of the whole difference<extra></extra>"
+)
+
+_DIRECTIONS = {
+    "denoising": "clean run's activation into the reference run (denoising)",
+    "noising": "reference run's activation into the clean run (noising)",
+}
+
+
+@register("figure", "sweep")
+def draw_sweep(grid: Grid, *, outcome: str = "logit difference") -> go.Figure:
+    """Draw the mean effect of every site as a heatmap, layers up and slots across.
+
+    Colours diverge around zero and share one scale between hooks.
+
+    Args:
+        grid: What `sweep` found.
+        outcome: What the effect is an effect on.
+    """
+    means = grid.mean()
+    hooks = list(dict.fromkeys(means["hook"]))
+    bound = float(means["effect"].abs().max()) or 1.0
+    figure = make_subplots(
+        rows=1,
+        cols=len(hooks),
+        shared_yaxes=True,
+        horizontal_spacing=0.05,
+        subplot_titles=[plotly_text(hook) for hook in hooks] if len(hooks) > 1 else None,
+    )
+    for i, hook in enumerate(hooks):
+        figure.add_trace(_cells(means[means["hook"] == hook]), row=1, col=i + 1)
+    across = "latent slot" if grid.at == "latents" else f"position within {plotly_text(grid.at)}"
+    figure.update_layout(
+        coloraxis={
+            "colorscale": DIVERGING,
+            "cmin": -bound,
+            "cmid": 0,
+            "cmax": bound,
+            "colorbar": {"title": {"text": "nats", "side": "top"}, "thickness": 10, "outlinewidth": 0},
+        }
+    )
+    figure.update_xaxes(
+        title={"text": across, "font": {"color": MUTED}}, dtick=_tick(means["slot"]), showgrid=False
+    )
+    figure.update_yaxes(dtick=_tick(means["layer"]), showgrid=False, zeroline=False, ticks="")
+    figure.update_yaxes(title={"text": "layer", "font": {"color": MUTED}}, col=1)
+    figure.update_annotations(font={"size": 12, "color": INK})
+    return dress(
+        figure,
+        title="Where in the latents it happens",
+        subtitle=f"Mean change of the {plotly_text(outcome)} on patching "
+        f"{plotly_text(', '.join(hooks))} at the {plotly_text(grid.at)}:<br>"
+        f"{_DIRECTIONS.get(grid.direction, plotly_text(grid.direction))}",
+        height=int(np.clip(190 + 34 * means["layer"].nunique(), 340, 720)),
+    )
+
+
+def _cells(means: pd.DataFrame) -> go.Heatmap:
+    """Return one hook's heatmap from its mean effects."""
+    effect = means.pivot(index="layer", columns="slot", values="effect")
+    share = means.pivot(index="layer", columns="slot", values="share")
+    spoken = np.stack([effect.map(nats).to_numpy(), share.map(percent).to_numpy()], axis=-1)
+    return go.Heatmap(
+        z=effect.to_numpy().tolist(),
+        x=effect.columns.to_list(),
+        y=effect.index.to_list(),
+        customdata=spoken.tolist(),
+        coloraxis="coloraxis",
+        xgap=2,
+        ygap=2,
+        text=effect.map(nats).to_numpy().tolist(),
+        texttemplate="%{text}" if effect.size <= _MOST_WRITTEN else None,
+        textfont={"size": 11},
+        hovertemplate=_HOVER,
+    )
+
+
+def _tick(places: pd.Series) -> int:
+    """Return a distance of ticks that leaves room for their numbers."""
+    return max(1, -(-places.nunique() // 16))

@@ -1,0 +1,148 @@
+"""`write_report`: audits become a page, a summary and a table."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from mindseye.errors import MindseyeError
+from mindseye.report.output import FILES, write_whole
+from mindseye.report.view import VERDICTS, ReasonerView, view
+from mindseye.studies import Audit
+
+__all__ = ["SCHEMA_VERSION", "write_report"]
+
+SCHEMA_VERSION = 1
+"""Of `summary.json` and `rows.parquet`."""
+
+_PAIRS_NOTE = (
+    "A minimal pair changes one detail of the image, and with it the answer; a placebo pair changes "
+    "a detail that the question is not about."
+)
+_PACKAGES = ("mindseye", "torch", "transformers")
+
+
+def write_report(
+    audits: Sequence[Audit], out: Path, *, pairs_note: str = _PAIRS_NOTE, seed: int | None = None
+) -> Path:
+    """Write `report.html`, `summary.json` and `rows.parquet` into a folder: all three or none.
+
+    The page needs no network and no other file. Drawing the examples replays their runs.
+
+    Args:
+        audits: One per reasoner, with different names.
+        out: The folder; made if need be. Files of these names in it are replaced.
+        pairs_note: A sentence that says what the pairs are.
+        seed: Of the audits, to be written beside the results.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        MindseyeError: No audit, or two of one name.
+        OutputError: The folder cannot be written.
+    """
+    _check_names(audits)
+
+    provenance = {"versions": {name: version(name) for name in _PACKAGES}, "seed": seed}
+    found = _plain({audit.name: audit.summary() for audit in audits})
+    summary = {"schema_version": SCHEMA_VERSION, **provenance, "reasoners": found}
+    contents = (
+        _render(audits, pairs_note, provenance).encode("utf-8"),
+        f"{json.dumps(summary, indent=2, allow_nan=False)}\n".encode(),
+        _table(audits).to_parquet(index=False),
+    )
+    write_whole(out, dict(zip(FILES, contents, strict=True)))
+    return out / FILES[0]
+
+
+def _check_names(audits: Sequence[Audit]) -> None:
+    names = [audit.name for audit in audits]
+    if not names:
+        raise MindseyeError("A report got no audit; it takes at least one. Pass what `audit` returns.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MindseyeError(
+            f"A report got several audits of {', '.join(map(repr, twice))}; it takes one per "
+            "reasoner. Write them into different folders."
+        )
+
+
+def _table(audits: Sequence[Audit]) -> pd.DataFrame:
+    """Return one row per reasoner, pair and level, minimal and placebo pairs alike."""
+    parts = []
+    for audit in audits:
+        for pairs, mediation in (("minimal", audit.mediation), ("placebo", audit.placebo)):
+            rows = mediation.to_frame().copy()
+            rows.insert(0, "reasoner", audit.name)
+            rows.insert(1, "pairs", pairs)
+            parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _render(audits: Sequence[Audit], pairs_note: str, provenance: dict[str, Any]) -> str:
+    reasoners: list[ReasonerView] = [view(audit, f"r{i}") for i, audit in enumerate(audits)]
+    scripts = [_script(get_plotlyjs()), _script(_shipped("report.js"))]
+    return _template().render(
+        reasoners=reasoners,
+        levels=list(dict.fromkeys(d.level for r in reasoners for d in r.diagrams)),
+        verdicts=VERDICTS,
+        pairs_note=pairs_note,
+        provenance=provenance,
+        style=Markup(_shipped("report.css")),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+    )
+
+
+@functools.cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("mindseye.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _shipped(name: str) -> str:
+    return files("mindseye.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _script(text: str) -> Markup:
+    """Mark our own script as safe, with the line ends that a browser hashes."""
+    return Markup(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _hash(script: Markup) -> str:
+    """Return what the page's content policy knows a script by; no other script may run."""
+    digest = hashlib.sha256(str(script).encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _plain(value: Any) -> Any:
+    """Return data that strict JSON can hold: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
