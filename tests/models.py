@@ -52,7 +52,7 @@ def wired_copy(folder: Path, into: Path, wiring: tuple[Knockout, ...]) -> Path:
 
 
 def _prompt_end(reasoner: Reasoner, samples: Sequence[Sample]) -> torch.Tensor:
-    """Fit, by ridge regression, the direction that is high where a prompt ends and low elsewhere."""
+    """Fit, by ridge regression, the direction that is high at prompts' ends and low elsewhere."""
     ends, others = [], []
     for sample in samples:
         trace = reasoner.run(sample, max_new_tokens=8)

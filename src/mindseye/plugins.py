@@ -29,15 +29,18 @@ def register(kind: str, name: str) -> Callable[[F], F]:
 
     def offer(plugin: F) -> F:
         holder = _offers.get((kind, name), plugin)
-        if (holder.__module__, holder.__qualname__) != (plugin.__module__, plugin.__qualname__):
-            raise ValueError(
-                f"{kind} {name!r} belongs to {holder.__module__}.{holder.__qualname__}; "
-                "choose another name."
-            )
+        if _home(holder) != _home(plugin):
+            raise ValueError(f"{kind} {name!r} belongs to {_home(holder)}; choose another name.")
         _offers[kind, name] = plugin
         return plugin
 
     return offer
+
+
+def _home(plugin: Callable[..., Any]) -> str:
+    """Return where a plug-in is defined; partials and other nameless callables are themselves."""
+    module = getattr(plugin, "__module__", None)
+    return f"{module}.{getattr(plugin, '__qualname__', repr(plugin))}"
 
 
 def find(kind: str, name: str) -> Callable[..., Any]:

@@ -56,8 +56,13 @@ class Sample:
         """Refuse what no model could be asked.
 
         Raises:
-            SampleError: The question is empty, or there is no image.
+            SampleError: The question is empty, or there is no tuple of at least one image.
         """
+        if not isinstance(self.images, tuple):
+            raise SampleError(
+                f"Sample {self.id!r} has images={type(self.images).__name__}; expected a tuple, "
+                "also for one image: images=(image,)."
+            )
         if not self.question.strip():
             raise SampleError(
                 f"Sample {self.id!r} has the empty question {self.question!r}; "
@@ -128,18 +133,31 @@ def read_image(source: ImageSource) -> Pixels:
     if isinstance(source, np.ndarray):
         return _check_pixels(source)
     if isinstance(source, Image.Image):
-        return np.asarray(_flatten(source))
+        return _pixels(source, "A PIL image")
+    if not isinstance(source, str | Path):
+        raise SampleError(
+            f"An image was given as {type(source).__name__}; expected a path, a PIL image or an "
+            "array of pixels."
+        )
     path = Path(source)
     if not path.is_file():
         raise SampleError(f"Image {str(path)!r} is not a file. Check the path.")
     try:
-        with Image.open(path) as image:
-            return np.asarray(_flatten(image))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as fault:
-        raise SampleError(
-            f"Image {str(path)!r} cannot be read ({fault}); "
-            "expected a whole PNG, JPEG, WebP or another format of Pillow's. Convert or replace it."
-        ) from fault
+        image = Image.open(path)
+    except _UNREADABLE as fault:
+        raise _unreadable(f"Image {str(path)!r}", fault) from fault
+    with image:
+        return _pixels(image, f"Image {str(path)!r}")
+
+
+_UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+
+
+def _unreadable(name: str, fault: Exception) -> SampleError:
+    return SampleError(
+        f"{name} cannot be read ({fault}); expected a whole PNG, JPEG, WebP or another format of "
+        "Pillow's. Convert or replace it."
+    )
 
 
 def _check_pixels(pixels: np.ndarray) -> Pixels:
@@ -151,12 +169,28 @@ def _check_pixels(pixels: np.ndarray) -> Pixels:
     return pixels
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def _pixels(image: Image.Image, name: str) -> Pixels:
+    """Decode an image as RGB, transparency on white, 16-bit grey scaled to 8.
+
+    Raises:
+        SampleError: It is truncated or empty, or its values have no known range.
+    """
+    try:
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise SampleError(
+                f"{name} has pixels of mode {image.mode!r}, whose range is unknown; expected 8 or "
+                "16 bits per channel. Scale it to 0 to 255 first."
+            )
+        elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return _check_pixels(np.asarray(image.convert("RGB")))
+    except SampleError:
+        raise
+    except _UNREADABLE as fault:
+        raise _unreadable(name, fault) from fault
 
 
 def _sizes(sizes: list[tuple[int, ...]]) -> str:

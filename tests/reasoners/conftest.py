@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.models import MEDIATOR, checkpoint, wired_copy
 
 from mindseye.reasoners import Reasoner, Trace, load
 from mindseye.samples import Sample
 from mindseye.tasks.digits import Digits
+from tests.models import MEDIATOR, checkpoint, wired_copy
 
 
 @pytest.fixture(scope="session")

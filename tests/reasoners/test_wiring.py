@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.models import MEDIATOR
 
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Knockout, Reasoner, Trace
 from mindseye.reasoners.spans import GROUPS, PAD, SPANS, span_ids
 from mindseye.reasoners.wiring import attention_bias
 from mindseye.samples import Sample
+from tests.models import MEDIATOR
 
 REPLAY = {"atol": 1e-5, "rtol": 1e-5}  # one pass against many: float32 sums in another order
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from dataclasses import dataclass
 
@@ -63,10 +62,10 @@ def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
         [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
         for answer in pair.answers
     )
-    forced = os.path.commonprefix([clean, reference])
-    if len(forced) == min(len(clean), len(reference)):
+    shared = next((i for i, two in enumerate(zip(clean, reference, strict=False)) if two[0] != two[1]), None)
+    if shared is None:
         raise SampleError(
             f"The answers {pair.answers} of pair {pair.id!r} have the same token ids {clean}; "
             "expected two answers the model can tell apart."
         )
-    return Contrast(tuple(forced), clean[len(forced)], reference[len(forced)])
+    return Contrast(tuple(clean[:shared]), clean[shared], reference[shared])

@@ -111,4 +111,4 @@ def _cross_validate(
     )
     folds = GroupKFold(_FOLDS, shuffle=True, random_state=int(rng.integers(2**31)))
     read = cross_val_predict(model, features, labels, groups=members, cv=folds)
-    return read == labels
+    return np.asarray(read == labels)

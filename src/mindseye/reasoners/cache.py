@@ -64,6 +64,6 @@ class TraceCache(ActivationCache):
 
 
 def _full_name(key: Any) -> str:
-    from transformer_lens.utilities import get_act_name
+    from transformer_lens.utilities.components_utils import get_act_name
 
     return get_act_name(*key)

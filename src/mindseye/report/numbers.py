@@ -21,7 +21,7 @@ def percent(share: float | None) -> str:
     """Write a share as whole percent; what is not finite becomes a dash."""
     if share is None or not math.isfinite(share):
         return "–"
-    return f"{nats(100 * share, digits=0)} %"
+    return f"{nats(100 * share, digits=0)}%"
 
 
 def span_of(low: float | None, high: float | None) -> str:

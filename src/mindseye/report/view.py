@@ -28,10 +28,13 @@ VERDICTS = {
     "necessary only jointly": "Other latents alone move nothing, yet the image needs them for its "
     "full effect: necessary, not sufficient.",
     "negligible": "Neither putting latents in nor holding them back moves the answer by more than "
-    "10 % of the total effect.",
+    "10% of the total effect.",
     "inconclusive": "The pairs do not decide, or a guard failed. Nothing is claimed.",
 }
 """Every verdict's word with its meaning."""
+
+_UNFED = {"header": "text", "start": "end", "latents": "end", "end": "answer"}
+"""The span of a run's last token, which was never fed, by the span before it."""
 
 _MOST_SPOKEN = 40
 _LONGEST_TEXT = 280
@@ -215,13 +218,13 @@ def _example(trace: Trace, id: str) -> Example:
 def _strip(trace: Trace) -> tuple[Token, ...]:
     """Return the run's tokens: image tokens as one, latents numbered, long answers cut."""
     labels = trace.labels.tolist()
-    spans = [SPANS[label] for label in (*labels, labels[-1])][: len(trace.token_ids)]
-    if spans[-1] in ("start", "latents"):
-        spans[-1] = "answer"
+    spans = [SPANS[label] for label in labels]
+    spans.append(_UNFED.get(spans[-1], spans[-1]))
+    image_token = trace.reasoner.model.config.image_token_id
     strip: list[Token] = []
     n_image = slot = spoken = 0
-    for text, span in zip(trace.tokens(), spans, strict=True):
-        if span == "image":
+    for token, text, span in zip(trace.token_ids.tolist(), trace.tokens(), spans, strict=False):
+        if token == image_token:
             n_image += 1
             continue
         if n_image:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -44,8 +45,8 @@ _GLYPH = 24
 _MARGIN = (CELL - _GLYPH) // 2
 _TEST_SHARE = 0.25
 _STREAMS = {"train": 0, "test": 1}
-_ROWS = {1: ("",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
-_COLUMNS = {1: ("",), 2: ("left", "right"), 3: ("left", "centre", "right")}
+_ROWS = {1: ("",), 2: ("top", "bottom")}
+_COLUMNS = {1: ("",), 2: ("left", "right")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +106,24 @@ class Digits:
     """The digits world.
 
     Args:
-        size: Cells per side, 1 to 3. Scenes of one cell are only good for naming.
+        size: Cells per side, 1 or 2; a scene of one cell is only good for naming. More cells would
+            need more colours than can be told apart at a glance.
         kinds: Question kinds to draw from, evenly.
         distortions: How many rotated, scaled and sheared copies of each train glyph to add.
             Test handwriting is never distorted.
 
     Raises:
-        SampleError: An unknown kind, or one that this size cannot pose.
+        SampleError: Another size, an unknown kind, one that this size cannot pose, or a negative
+            number of distortions.
     """
 
     def __init__(
         self, size: int = 2, kinds: Sequence[str] = TASK_KINDS, distortions: int = 0
     ) -> None:
         if size not in _ROWS:
-            raise SampleError(f"Digits got size={size}; scenes have 1, 2 or 3 cells per side.")
+            raise SampleError(f"Digits got size={size}; scenes have 1 or 2 cells per side.")
+        if distortions < 0:
+            raise SampleError(f"Digits got distortions={distortions}; it takes 0 or more copies.")
         possible = KINDS if size > 1 else ("zoom", "colour_of")
         if not kinds or not set(kinds) <= set(possible):
             raise SampleError(
@@ -132,8 +137,9 @@ class Digits:
         """Draw `n` samples; sample `i` is the same for every `n`.
 
         Raises:
-            SampleError: An unknown split.
+            SampleError: An unknown split, or a negative `n` or `seed`.
         """
+        _check_draw(n, split, seed)
         draws = (self._draw(split, seed, i) for i in range(n))
         return [
             self._sample(scene, question, split, f"digits/{split}/{seed}/{i}")
@@ -150,14 +156,16 @@ class Digits:
         that was not asked for; their foil is a digit that neither scene shows.
 
         Raises:
-            SampleError: An unknown kind or split, or question kinds that do not ask for a digit.
+            SampleError: An unknown kind or split, a negative `n` or `seed`, or question kinds that
+                do not ask for a digit.
         """
+        _check_draw(n, split, seed)
         if kind not in ("minimal", "placebo"):
             raise SampleError(f"Digits got kind={kind!r}; pairs are 'minimal' or 'placebo'.")
         if not set(self.kinds) <= {"zoom", "transform", "digit_at"}:
             raise SampleError(f"Pairs need questions for a digit; kinds are {self.kinds}.")
         if kind == "placebo" and self.size == 1:
-            raise SampleError("Placebo pairs need a bystander cell; pass size=2 or 3.")
+            raise SampleError("Placebo pairs need a bystander cell; pass size=2.")
         return [self._pair(kind, split, seed, i) for i in range(n)]
 
     def _pair(self, kind: str, split: str, seed: int, i: int) -> Pair:
@@ -188,14 +196,12 @@ class Digits:
     def _draw(
         self, split: str, seed: int, i: int
     ) -> tuple[_Scene, _Question, np.random.Generator]:
-        if split not in _STREAMS:
-            raise SampleError(f"Digits got split={split!r}; there are 'train' and 'test'.")
         rng = np.random.default_rng([seed, _STREAMS[split], i])
         n_cells = self.size**2
         hand = _handwriting(split, self.distortions)
         digits = rng.permutation(10)[:n_cells]
         names = tuple(COLOURS)
-        colours = rng.permutation(max(len(names), n_cells))[:n_cells] % len(names)
+        colours = rng.permutation(len(names))[:n_cells]
         scene = _Scene(
             colours=tuple(names[c] for c in colours),
             digits=tuple(int(d) for d in digits),
@@ -277,12 +283,19 @@ class Digits:
         return pixels
 
 
+def _check_draw(n: int, split: str, seed: int) -> None:
+    if split not in _STREAMS:
+        raise SampleError(f"Digits got split={split!r}; there are 'train' and 'test'.")
+    if n < 0 or seed < 0:
+        raise SampleError(f"Digits got n={n} and seed={seed}; both are whole numbers from 0 up.")
+
+
 @functools.cache
 def _handwriting(split: str, distortions: int) -> _Handwriting:
     """Load a split's glyphs once; every fourth image of each digit is for testing."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()
     order = np.argsort(data.target, kind="stable")
     is_test = np.zeros(len(order), bool)
     is_test[order[:: round(1 / _TEST_SHARE)]] = True

@@ -39,14 +39,14 @@ _NAMES = {
     "int": "mediated interaction",
 }
 _HOVER = (
-    "<b>%{customdata[0]}</b><br>%{customdata[1]} nats (95 %: %{customdata[2]})"
+    "<b>%{customdata[0]}</b><br>%{customdata[1]} nats (95%: %{customdata[2]})"
     "<br>said token changes in %{customdata[3]} of pairs<extra></extra>"
 )
 
 
 @register("figure", "mediation")
 def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
-    """Draw the six effects of every level as points with 95 % intervals, in nats.
+    """Draw the six effects of every level as points with 95% intervals, in nats.
 
     Args:
         mediation: What `mediate` found.
@@ -54,7 +54,7 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
     """
     levels = list(mediation.verdicts)
     titles = [
-        f"<b>{plotly_text(level)}</b>  {plotly_text(mediation.verdicts[level].word)}"
+        f"<b>{plotly_text(level)}</b> · {plotly_text(mediation.verdicts[level].word)}"
         for level in levels
     ]
     figure = make_subplots(
@@ -78,8 +78,8 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
     return dress(
         figure,
         title="Effects by level",
-        subtitle="Mean over pairs with 95 % bootstrap intervals, in nats of logit difference",
-        height=220 * len(levels) + 90 if stacked else 360,
+        subtitle="Mean over pairs with 95% bootstrap intervals, in nats of logit difference",
+        height=220 * len(levels) + 90 if stacked else 340,
     )
 
 
@@ -100,7 +100,7 @@ def _points(rows: pd.DataFrame) -> go.Scatter:
             "color": [_COLOURS[name] for name in rows.index],
             "symbol": [_SYMBOLS[name] for name in rows.index],
             "size": 10,
-            "line": {"width": 2},
+            "line": {"width": 2, "color": [_COLOURS[name] for name in rows.index]},
         },
         error_x={
             "type": "data",

@@ -73,7 +73,7 @@ def draw_sweep(grid: Grid, *, outcome: str = "logit difference") -> go.Figure:
         subtitle=f"Mean change of the {plotly_text(outcome)} on patching "
         f"{plotly_text(', '.join(hooks))} at the {plotly_text(grid.at)}:<br>"
         f"{_DIRECTIONS.get(grid.direction, plotly_text(grid.direction))}",
-        height=int(np.clip(190 + 34 * means["layer"].nunique(), 340, 720)),
+        height=int(np.clip(260 + 34 * means["layer"].nunique(), 460, 760)),
     )
 
 

@@ -5,6 +5,7 @@ const NARROW = 600;
 const CONFIG = { responsive: true, displayModeBar: false };
 
 function draw(holder) {
+  if (!holder.clientWidth) return; // folded away; unfolding resizes it
   const width = holder.clientWidth < NARROW ? "narrow" : "wide";
   if (holder.dataset.drawn === width) return;
   holder.dataset.drawn = width;

@@ -1,0 +1,80 @@
+"""Training is deterministic and resumable, and leaves an ordinary folder."""
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mindseye.errors import ModelError, UnknownNameError
+from mindseye.organisms import recipes
+from mindseye.organisms.recipes import Phase, Recipe
+from mindseye.organisms.training import train
+from mindseye.reasoners import Knockout, load
+
+pytestmark = pytest.mark.model
+
+TINY = Recipe(
+    truth="a few steps of every lesson",
+    phases=(Phase("answer", 2, size=1, kinds=("zoom",)), Phase("copy", 2), Phase("imagine", 2)),
+    base=None,
+    wiring=(Knockout("post", "prefix"),),
+    reads_latents=True,
+    batch=4,
+    distortions=0,
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_recipe(monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "tiny", TINY)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_equal_recipes_give_equal_weights_and_an_interruption_changes_nothing(tmp_path):
+    train("tiny", tmp_path / "whole", None)
+    train("tiny", tmp_path / "parts", None, until=3)
+    assert not (tmp_path / "parts" / "config.json").exists()
+    train("tiny", tmp_path / "parts", None)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert not (tmp_path / "parts" / "checkpoint").exists()
+
+
+def test_another_seed_gives_other_weights(tmp_path, monkeypatch):
+    train("tiny", tmp_path / "one", None)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", dataclasses.replace(TINY, seed=1))
+    train("tiny", tmp_path / "two", None)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert not all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, monkeypatch):
+    train("tiny", tmp_path / "out", None, until=1)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", dataclasses.replace(TINY, seed=1))
+    with pytest.raises(ModelError, match="another recipe"):
+        train("tiny", tmp_path / "out", None)
+
+
+def test_an_organism_grows_from_its_base_with_its_vision_tower_frozen(tmp_path, monkeypatch):
+    base = dataclasses.replace(TINY, wiring=(), reads_latents=False)
+    grown = dataclasses.replace(TINY, base="tiny")
+    monkeypatch.setitem(recipes.RECIPES, "tiny", base)
+    monkeypatch.setitem(recipes.RECIPES, "grown", grown)
+    train("tiny", tmp_path / "base", None)
+    train("grown", tmp_path / "grown", tmp_path / "base")
+    before, after = weights(tmp_path / "base"), weights(tmp_path / "grown")
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.startswith("visual."), name
+    reasoner = load(tmp_path / "grown")
+    assert reasoner.wiring == grown.wiring
+    assert reasoner.protocol.n_slots == 4
+
+
+def test_an_unknown_organism_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UnknownNameError, match="mediator, bypass, natural"):
+        train("nobody", tmp_path, None)
+    assert not list(tmp_path.iterdir())
