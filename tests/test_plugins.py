@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -130,15 +132,21 @@ def test_a_name_held_twice_is_listed_once(install: Any) -> None:
     assert names("voice") == ["shout"]
 
 
+def test_a_partial_can_be_a_plug_in() -> None:
+    small = functools.partial(Digits, size=1)
+    register("voice", "small")(small)
+    assert find("voice", "small") is small
+
+
 def test_our_own_task_is_an_entry_point() -> None:
     plugins._offers.pop(("task", "digits"), None)
     assert find("task", "digits") is Digits
 
 
 def test_task_passes_its_options_on() -> None:
-    made = task("digits", size=3, kinds=("digit_at",))
+    made = task("digits", size=1, kinds=("colour_of",))
     assert isinstance(made, Digits)
-    assert (made.size, made.kinds) == (3, ("digit_at",))
+    assert (made.size, made.kinds) == (1, ("colour_of",))
 
 
 def test_the_digits_world_keeps_the_contract_of_a_task() -> None:

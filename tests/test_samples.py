@@ -229,3 +229,46 @@ def test_an_unreadable_file_keeps_its_cause(tmp_path: Path) -> None:
     with pytest.raises(SampleError) as caught:
         read_image(path)
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_sixteen_bit_grey_keeps_its_contrast() -> None:
+    ramp = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
+    assert len(np.unique(read_image(Image.fromarray(ramp)))) == 16
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_of_no_known_range_are_refused(mode: str) -> None:
+    with pytest.raises(SampleError, match=f"mode '{mode}', whose range is unknown"):
+        read_image(Image.new(mode, (4, 4)))
+
+
+def test_an_empty_pillow_image_is_refused() -> None:
+    with pytest.raises(SampleError, match=r"expected uint8 of \(height, width, 3\)"):
+        read_image(Image.new("RGB", (0, 0)))
+
+
+def test_a_truncated_pillow_image_is_refused(tmp_path: Path) -> None:
+    path = noise_file(tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SampleError, match="A PIL image cannot be read"):
+        read_image(Image.open(path))
+
+
+def test_a_broken_png_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "header.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x04IHDR\x00\x00\x00\x04" + b"\0" * 8)
+    with pytest.raises(SampleError, match="cannot be read"):
+        read_image(path)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_something_that_is_no_image_at_all_is_refused() -> None:
+    with pytest.raises(SampleError, match="given as NoneType; expected a path"):
+        read_image(None)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("images", ["photo.png", GREY])
+def test_images_outside_a_tuple_are_refused(images: object) -> None:
+    with pytest.raises(SampleError, match="expected a tuple"):
+        Sample(images=images, question="Which?", answer="3")

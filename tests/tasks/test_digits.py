@@ -15,8 +15,8 @@ from mindseye.samples import Pair, Sample
 from mindseye.tasks.digits import CELL, COLOURS, KINDS, Digits
 from tests import strategies
 
-ROWS = {2: ["top", "bottom"], 3: ["top", "middle", "bottom"]}
-COLUMNS = {2: ["left", "right"], 3: ["left", "centre", "right"]}
+ROWS = {2: ["top", "bottom"]}
+COLUMNS = {2: ["left", "right"]}
 
 # Where the cell that ends up at (row, column) comes from, in a grid of n by n.
 ORIGINS = {
@@ -183,7 +183,7 @@ def test_the_kinds_asked_for_come_about_evenly() -> None:
 
 @functools.cache
 def handwriting_of(split: str, seed: int) -> frozenset[int]:
-    drawn = Digits(size=3, kinds=("digit_at",)).samples(120, split=split, seed=seed)
+    drawn = Digits(kinds=("digit_at",)).samples(270, split=split, seed=seed)
     shown = (c for s in drawn for c in cells(s.image).reshape(-1, CELL, CELL, 3))
     return frozenset(handwriting_seen(c) for c in shown)
 
@@ -209,14 +209,14 @@ def test_distortions_add_handwriting_to_the_train_split() -> None:
 # Scenes and answers
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2])
 def test_a_picture_has_a_cell_per_digit(size: int) -> None:
     (sample,) = Digits(size, kinds=("colour_of",)).samples(1)
     assert sample.image.shape == (size * CELL, size * CELL, 3)
     assert len(sample.meta["digits"]) == len(sample.meta["colours"]) == size**2
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_picture_shows_what_its_meta_says(size: int, split: str) -> None:
     for sample in Digits(size, kinds=("colour_of",)).samples(10, split=split):
@@ -224,10 +224,9 @@ def test_the_picture_shows_what_its_meta_says(size: int, split: str) -> None:
         assert seen(sample) == list(said)
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_no_digit_stands_twice_in_a_scene(size: int) -> None:
-    for sample in Digits(size).samples(20):
-        assert len(set(sample.meta["digits"])) == size**2
+def test_no_digit_stands_twice_in_a_scene() -> None:
+    for sample in Digits().samples(50):
+        assert len(set(sample.meta["digits"])) == 4
 
 
 def test_no_colour_stands_twice_in_a_scene_of_four() -> None:
@@ -239,13 +238,6 @@ def test_no_colour_stands_twice_in_a_scene_of_four() -> None:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_answer_is_what_the_question_points_at(kind: str, split: str) -> None:
     for sample in Digits(kinds=(kind,)).samples(40, split=split):
-        colour, digit = seen(sample)[cell_asked_for(sample)]
-        assert sample.answer == (colour if kind.startswith("colour") else digit)
-
-
-@pytest.mark.parametrize("kind", ["transform", "digit_at", "colour_at", "colour_of"])
-def test_the_answer_is_what_the_question_points_at_in_scenes_of_nine(kind: str) -> None:
-    for sample in Digits(3, kinds=(kind,)).samples(30):
         colour, digit = seen(sample)[cell_asked_for(sample)]
         assert sample.answer == (colour if kind.startswith("colour") else digit)
 
@@ -370,9 +362,9 @@ def test_colours_stay_in_both_kinds_of_pairs() -> None:
 # Wrong arguments
 
 
-@pytest.mark.parametrize("size", [0, 4, -1])
+@pytest.mark.parametrize("size", [0, 3, -1])
 def test_an_impossible_size_is_refused(size: int) -> None:
-    with pytest.raises(SampleError, match=rf"size={size}; scenes have 1, 2 or 3 cells"):
+    with pytest.raises(SampleError, match=rf"size={size}; scenes have 1 or 2 cells"):
         Digits(size)
 
 
@@ -407,3 +399,19 @@ def test_pairs_of_questions_for_a_colour_are_refused(kind: str) -> None:
 def test_placebo_pairs_of_one_cell_are_refused() -> None:
     with pytest.raises(SampleError, match="Placebo pairs need a bystander cell; pass size=2"):
         Digits(1, kinds=("zoom",)).pairs(1, kind="placebo")
+
+
+def test_a_negative_number_of_distortions_is_refused() -> None:
+    with pytest.raises(SampleError, match="distortions=-1; it takes 0 or more"):
+        Digits(distortions=-1)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(-3, 0), (1, -1)])
+def test_negative_numbers_and_seeds_are_refused(n: int, seed: int) -> None:
+    with pytest.raises(SampleError, match=f"n={n} and seed={seed}"):
+        Digits().samples(n, seed=seed)
+
+
+def test_a_wrong_split_is_refused_even_for_no_samples() -> None:
+    with pytest.raises(SampleError, match="'train' and 'test'"):
+        Digits().samples(0, split="dev")

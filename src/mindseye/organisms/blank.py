@@ -23,7 +23,7 @@ PROTOCOL = LatentProtocol("<|latent_start|>", "<|latent_pad|>", "<|latent_end|>"
 WIDTH = 128
 PATCH = 8
 
-_ROPE_THETA = 10.0
+_ROPE_THETA = 4.0
 """Small, because Qwen's rotary sections give width the slowest frequencies: at the usual base of a
 million, columns of a 4 x 4 grid differ by a thousandth of a radian and cannot be told apart."""
 

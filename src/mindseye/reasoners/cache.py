@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 from transformer_lens import ActivationCache
@@ -24,7 +25,11 @@ class TraceCache(ActivationCache):
     """
 
     def __init__(self, trace: Trace) -> None:
-        super().__init__({}, trace.reasoner.model, has_batch_dim=True)
+        # Its helpers ask the model for no more than these two facts.
+        text = trace.reasoner.model.config.get_text_config()
+        cfg = SimpleNamespace(n_layers=text.num_hidden_layers, attn_only=False)
+        super().__init__({}, cast("Any", SimpleNamespace(cfg=cfg)), has_batch_dim=True)
+        self.has_embed = True
         self._trace = trace
 
     def fetch(self, *patterns: str) -> TraceCache:
@@ -40,7 +45,10 @@ class TraceCache(ActivationCache):
             if name not in self.cache_dict
         ]
         if missing:
-            self.cache_dict.update(reasoner.replay(self._trace, record=missing).activations)
+            found = reasoner.replay(self._trace, record=missing).activations
+            self.cache_dict.update(
+                found if self.has_batch_dim else {name: a[0] for name, a in found.items()}
+            )
         return self
 
     def __getitem__(self, key: Any) -> Tensor:
@@ -49,7 +57,7 @@ class TraceCache(ActivationCache):
         Raises:
             EditError: The model has no such hook.
         """
-        name = key if isinstance(key, str) else _full_name(key)
+        name = self._full_name(key)
         if name not in self.cache_dict:
             self.fetch(name)
         return self.cache_dict[name]
@@ -62,8 +70,12 @@ class TraceCache(ActivationCache):
         """Iterate over the names computed so far."""
         return iter(self.cache_dict)
 
+    def _full_name(self, key: Any) -> str:
+        from transformer_lens.utilities.components_utils import get_act_name
 
-def _full_name(key: Any) -> str:
-    from transformer_lens.utilities.components_utils import get_act_name
-
-    return get_act_name(*key)
+        if isinstance(key, str):
+            return key if "hook_" in key else get_act_name(key)
+        name, *rest = key
+        if rest and isinstance(rest[0], int) and rest[0] < 0:
+            rest[0] += self.model.cfg.n_layers
+        return get_act_name(name, *rest)

@@ -45,6 +45,7 @@ class Decoding:
     eos: frozenset[int]
     imagine: bool = True
     ids: list[int] = field(default_factory=list)
+    spans: list[str] = field(default_factory=list)
     logits: list[Float[Tensor, " vocab"]] = field(default_factory=list)
     _left: int | None = None
     _imagined: bool = False
@@ -58,6 +59,7 @@ class Decoding:
         self.logits.append(logits)
         step = self._step(logits)
         self.ids.append(step.token)
+        self.spans.append(step.span)
         return step
 
     @property

@@ -67,6 +67,7 @@ class HookPoint:
     module: str
     side: Literal["in", "out", "pattern"]
     d_head: int | None = None
+    in_place: bool = False
 
 
 def hook_names(model: Any, architecture: Architecture) -> list[str]:
@@ -107,11 +108,12 @@ def hook_point(name: str, model: Any, architecture: Architecture) -> HookPoint:
     stages: dict[str, tuple[str, Literal["in", "out", "pattern"]]] = {
         "hook_resid_pre": (block, "in"),
         "hook_attn_out": (attention, "out"),
-        "hook_resid_mid": (f"{block}.{architecture.middle}", "in"),
         "hook_mlp_out": (f"{block}.{architecture.mlp}", "out"),
         "hook_resid_post": (block, "out"),
         "attn.hook_pattern": (attention, "pattern"),
     }
+    if match[2] == "hook_resid_mid":
+        return HookPoint(f"{block}.{architecture.middle}", "in", in_place=True)
     if match[2] in stages:
         return HookPoint(*stages[match[2]])
     d_head: int = model.get_submodule(attention).head_dim
@@ -135,6 +137,8 @@ def hooked(
         EditError: An unknown name.
     """
     points = {name: hook_point(name, model, architecture) for name in visits}
+    order = hook_names(model, architecture)
+    points = dict(sorted(points.items(), key=lambda item: order.index(item[0])))
     handles = []
     with contextlib.ExitStack() as stack:
         if any(point.side == "pattern" for point in points.values()):
@@ -143,7 +147,9 @@ def hooked(
             module = model.get_submodule(point.module)
             visit = _split_heads(visits[name], point.d_head)
             if point.side == "in":
-                handle = module.register_forward_pre_hook(_on_input(visit), with_kwargs=True)
+                handle = module.register_forward_pre_hook(
+                    _on_input(visit, point.in_place), with_kwargs=True
+                )
             else:
                 handle = module.register_forward_hook(_on_output(visit, point.side))
             handles.append(handle)
@@ -151,8 +157,13 @@ def hooked(
         yield
 
 
-def _on_input(visit: Visit) -> Callable[..., Any]:
+def _on_input(visit: Visit, in_place: bool) -> Callable[..., Any]:
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if in_place:  # the block keeps this very tensor as its residual
+            new = visit(args[0])
+            if new is not None:
+                args[0].copy_(new)
+            return None
         if args:
             new = visit(args[0])
             return None if new is None else ((new, *args[1:]), kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +104,20 @@ def _stock(
             folder, dtype=dtype, output_loading_info=True, **options
         )
         processor = load_processor(folder, **shared)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as fault:
-        if isinstance(fault, ModelError):
-            raise
+    except ModelError:
+        raise
+    except Exception as fault:  # SafetensorError, RuntimeError, TypeError: whatever is in there
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else repr(fault)
         raise ModelError(
             f"{name!r} cannot be loaded as a model ({reason}). Expected a Hugging Face folder or "
             "hub id with config, safetensors, tokenizer and image processor."
         ) from fault
+    if not processor.chat_template or not processor.tokenizer("a").input_ids:
+        lacking = "tokenizer.json" if processor.chat_template else "chat template"
+        raise ModelError(
+            f"{name!r} has no {lacking}, so it cannot be asked anything. Expected a Hugging Face "
+            "folder with config, safetensors, tokenizer and image processor. Complete it."
+        )
     wrong = {key: sorted(map(str, report[key])) for key in report if report[key]}
     if wrong:
         raise ModelError(

@@ -55,4 +55,4 @@ class Manifest:
                 f"{str(path)!r} is not a mindseye manifest ({fault!r}); expected JSON with "
                 "'protocol' and 'wiring'. Mend it or take it away."
             ) from fault
-        return cls(protocol and LatentProtocol.from_dict(protocol), wiring)
+        return cls(None if protocol is None else LatentProtocol.from_dict(protocol), wiring)

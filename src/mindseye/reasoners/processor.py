@@ -14,9 +14,6 @@ __all__ = ["ImageTextProcessor", "load_processor"]
 class ImageTextProcessor(Qwen2_5_VLProcessor):
     """The stock Qwen2.5-VL processor less its video part, which is what needs torchvision."""
 
-    def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
-
     @classmethod
     def get_attributes(cls) -> list[str]:
         """Name the parts that are saved and loaded."""

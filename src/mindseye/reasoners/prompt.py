@@ -54,7 +54,7 @@ def encode(processor: Any, samples: Sequence[Sample]) -> Prompt:
         SampleError: An image cannot be read or has an impossible shape, or the template drops the
             question.
     """
-    texts = [_render(processor, sample) for sample in samples]
+    texts = [_render(processor, sample, sample.question) for sample in samples]
     images = [[Image.fromarray(read_image(s)) for s in sample.images] for sample in samples]
     try:
         batch = processor(
@@ -75,6 +75,7 @@ def encode(processor: Any, samples: Sequence[Sample]) -> Prompt:
     rows = zip(
         samples,
         texts,
+        [_render(processor, sample, _SENTINEL).find(_SENTINEL) for sample in samples],
         batch["offset_mapping"],
         batch["text_replacement_offsets"],
         batch["attention_mask"],
@@ -91,9 +92,12 @@ def encode(processor: Any, samples: Sequence[Sample]) -> Prompt:
     )
 
 
-def _render(processor: Any, sample: Sample) -> str:
+_SENTINEL = "\ue000question\ue001"
+
+
+def _render(processor: Any, sample: Sample, question: str) -> str:
     content: list[dict[str, str]] = [{"type": "image"} for _ in sample.images]
-    content.append({"type": "text", "text": sample.question})
+    content.append({"type": "text", "text": question})
     return processor.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
@@ -102,6 +106,7 @@ def _render(processor: Any, sample: Sample) -> str:
 def _label(
     sample: Sample,
     text: str,
+    begin: int,
     offsets: Int[Tensor, "seq 2"],
     replacements: Sequence[Any],
     attended: Int[Tensor, " seq"],
@@ -112,8 +117,7 @@ def _label(
     Raises:
         SampleError: The template changed the question beyond recognition.
     """
-    begin = text.rfind(sample.question)
-    if begin < 0:
+    if begin < 0 or not text.startswith(sample.question, begin):
         raise SampleError(
             f"The chat template does not show the question {sample.question!r} as it is; "
             "expected to find it in the prompt. Remove what the template strips or escapes."

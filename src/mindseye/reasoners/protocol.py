@@ -96,4 +96,10 @@ class LatentProtocol:
                 f"A latent protocol was given as {data!r}; expected an object with exactly "
                 f"{', '.join(sorted(wanted))}."
             )
+        markers = [data[role] for role in ("start", "pad", "end")]
+        if not all(isinstance(m, str) for m in markers) or type(data["n_slots"]) is not int:
+            raise ProtocolError(
+                f"A latent protocol was given as {data!r}; markers are strings and n_slots is a "
+                "whole number of at least 1."
+            )
         return cls(**data)

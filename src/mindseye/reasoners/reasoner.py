@@ -16,7 +16,7 @@ from mindseye.reasoners.decoding import Decoding
 from mindseye.reasoners.hooks import Edit, Visit, hooked
 from mindseye.reasoners.prompt import Prompt, encode
 from mindseye.reasoners.protocol import LatentProtocol, LatentTokens
-from mindseye.reasoners.spans import SPANS, positions
+from mindseye.reasoners.spans import positions
 from mindseye.reasoners.stream import Stream
 from mindseye.reasoners.trace import Replay, Segment, Trace
 from mindseye.reasoners.wiring import Knockout, attention_bias
@@ -74,7 +74,7 @@ class Reasoner:
         while True:
             state = stream.states[:, -1:]
             step = decoding.advance(self.model.lm_head(state)[0, -1])
-            if decoding.stopped or len(decoding.ids) == max_new_tokens:
+            if decoding.stopped or len(decoding.ids) >= max_new_tokens:
                 break
             token = torch.tensor([[step.token]], device=state.device)
             stream.feed(state if step.span == "latents" else self.embed(token), [step.span])
@@ -121,12 +121,10 @@ class Reasoner:
         """Return the input embeddings of token ids."""
         return self.model.get_input_embeddings()(ids)
 
-    def _trace(
-        self, sample: Sample, prompt: Prompt, stream: Stream, decoding: Decoding
-    ) -> Trace:
+    def _trace(self, sample: Sample, prompt: Prompt, stream: Stream, decoding: Decoding) -> Trace:
         labels, embeds = stream.labels[0], stream.embeds[0]
         segments = _segments(labels, embeds, self.protocol.n_slots)
-        spoken = _spoken(decoding.ids, labels[prompt.labels.shape[1] :])
+        spoken = _spoken(decoding)
         read = self.processor.tokenizer.decode
         answer = spoken["answer"] if segments else spoken["text"]
         return Trace(
@@ -173,13 +171,10 @@ def _segments(
     )
 
 
-def _spoken(ids: list[int], labels: Int[Tensor, " fed"]) -> dict[str, list[int]]:
+def _spoken(decoding: Decoding) -> dict[str, list[int]]:
     """Sort the generated ids into text before the latents and answer after them."""
     spoken: dict[str, list[int]] = {"text": [], "answer": []}
-    # The last id was never fed; it belongs with what it followed.
-    spans = [SPANS[label] for label in labels.tolist()]
-    last = "answer" if "end" in spans else "text"
-    for token, span in zip(ids, [*spans, last], strict=True):
+    for token, span in zip(decoding.ids, decoding.spans, strict=True):
         if span in spoken:
             spoken[span].append(token)
     return spoken
@@ -202,9 +197,10 @@ def _visit(
     for _, edit in edits:
         if name.endswith("hook_pattern"):
             raise EditError(f"{name!r} can be read but not edited. Cut edges with a Knockout.")
-        if len(edit.positions) and not 0 <= int(edit.positions.min()) <= int(
-            edit.positions.max()
-        ) < n_seq:
+        if (
+            len(edit.positions)
+            and not 0 <= int(edit.positions.min()) <= int(edit.positions.max()) < n_seq
+        ):
             raise EditError(
                 f"An edit of {name!r} at positions {edit.positions.tolist()} lies outside this run "
                 f"of {n_seq} positions. Pass positions of the run that is replayed."

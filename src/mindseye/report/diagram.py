@@ -25,9 +25,9 @@ class Node:
 
     letter: str
     meaning: str
-    x: float
-    y: float
-    caption_y: float
+    x: int
+    y: int
+    caption_y: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Block:
     role: str
     mean: str
     interval: str
-    x: float
-    y: float
+    x: int
+    y: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,21 @@ def draw_diagram(mediation: Mediation, level: str) -> Diagram:
     path is grey if it is negligible, and both are if there is no total effect to share.
     """
     rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
-    effects = {str(name): row for name, row in rows.to_dict("index").items()}
+    effects = {
+        str(name): {end: float(row[end]) for end in ("mean", "low", "high")}
+        for name, row in rows.iterrows()
+    }
     verdict = mediation.verdicts[level]
     te = effects["te"]
     has_total = te["low"] > 0
-    shares = {
-        "direct": (effects["pde"]["mean"] + effects["tde"]["mean"]) / 2 / te["mean"],
-        "indirect": (effects["pie"]["mean"] + effects["tie"]["mean"]) / 2 / te["mean"],
-    } if has_total else {"direct": 0.0, "indirect": 0.0}
+    shares = (
+        {
+            "direct": (effects["pde"]["mean"] + effects["tde"]["mean"]) / 2 / te["mean"],
+            "indirect": (effects["pie"]["mean"] + effects["tie"]["mean"]) / 2 / te["mean"],
+        }
+        if has_total
+        else {"direct": 0.0, "indirect": 0.0}
+    )
     grey = {
         "direct": not has_total or _is_small(effects, ("pde", "tde")),
         "indirect": not has_total or verdict.word == "negligible",
@@ -160,9 +167,11 @@ def _arrow(kind: str, start: str, end: str, width: float) -> Arrow:
 
 
 def _block(
-    effects: dict[str, dict[str, float]], name: str, role: str, kind: str, x: float, y: float
+    effects: dict[str, dict[str, float]], name: str, role: str, kind: str, x: int, y: int
 ) -> Block:
     found = effects[name]
+    if _is_small(effects, (name,)):
+        kind = "negligible"
     interval = f"{nats(found['low'])} … {nats(found['high'])}"
     return Block(kind, name.upper(), role, nats(found["mean"]), interval, x, y)
 

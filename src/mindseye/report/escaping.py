@@ -9,7 +9,7 @@ import html
 import json
 from typing import Any
 
-__all__ = ["plotly_text", "script_json"]
+__all__ = ["plotly_text", "script_json", "visible"]
 
 _IN_SCRIPT = {
     "<": "\\u003c",
@@ -38,3 +38,11 @@ def script_json(value: Any) -> str:
     for character, escape in _IN_SCRIPT.items():
         text = text.replace(character, escape)
     return text
+
+
+def visible(text: str) -> str:
+    """Replace line ends and other characters that print nothing, or turn text around, by signs."""
+    return "".join(
+        "↵" if character == "\n" else character if character.isprintable() else "·"
+        for character in text
+    )

@@ -29,8 +29,8 @@ SCHEMA_VERSION = 1
 """Of `summary.json` and `rows.parquet`."""
 
 _PAIRS_NOTE = (
-    "A minimal pair changes one detail of the image, and with it the answer; a placebo pair changes "
-    "a detail that the question is not about."
+    "A minimal pair changes one detail of the image, and with it the answer; "
+    "a placebo pair changes a detail that the question is not about."
 )
 _PACKAGES = ("mindseye", "torch", "transformers")
 
@@ -72,7 +72,9 @@ def write_report(
 def _check_names(audits: Sequence[Audit]) -> None:
     names = [audit.name for audit in audits]
     if not names:
-        raise MindseyeError("A report got no audit; it takes at least one. Pass what `audit` returns.")
+        raise MindseyeError(
+            "A report got no audit; it takes at least one. Pass what `audit` returns."
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise MindseyeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from mindseye.causal.verdict import NUMERIC_TOLERANCE
 from mindseye.reasoners import Trace
 from mindseye.reasoners.spans import SPANS
 from mindseye.report.diagram import Diagram, draw_diagram
-from mindseye.report.escaping import script_json
+from mindseye.report.escaping import script_json, visible
 from mindseye.report.figures import draw_mediation, draw_sweep, draw_trace
 from mindseye.report.numbers import nats, percent, span_of
 from mindseye.report.pictures import data_uri, shrink
@@ -21,8 +22,8 @@ from mindseye.studies import Audit
 __all__ = ["VERDICTS", "Example", "Figure", "Guard", "ReasonerView", "Token", "view"]
 
 VERDICTS = {
-    "mediates": "Putting other latents in moves the answer, and keeping the old ones holds it back: "
-    "the latents are both sufficient and necessary.",
+    "mediates": "Putting other latents in moves the answer, and keeping the old ones holds it "
+    "back: the latents are both sufficient and necessary.",
     "redundant": "Putting other latents in moves the answer, but the answer moves just as well "
     "without them: sufficient, not necessary.",
     "necessary only jointly": "Other latents alone move nothing, yet the image needs them for its "
@@ -135,15 +136,17 @@ def view(audit: Audit, id: str) -> ReasonerView:
 
 
 def _figure(id: str, wide: go.Figure, narrow: go.Figure) -> Figure:
-    title = wide.layout.title
+    layout: Any = wide.layout
+    title = layout.title
     texts = [html.unescape(t.replace("<br>", " ")) for t in (title.text, title.subtitle.text)]
     return Figure(id, texts[0], texts[1], _figure_json(wide), _figure_json(narrow))
 
 
 def _figure_json(figure: go.Figure) -> Markup:
     """Return a figure without its title, which the page sets itself, so that it wraps."""
-    top = max(28, figure.layout.margin.t - 62)
-    height = figure.layout.height - (figure.layout.margin.t - top)
+    layout: Any = figure.layout
+    top = max(28, layout.margin.t - 62)
+    height = layout.height - (layout.margin.t - top)
     figure.update_layout(title=None, height=height, margin={"t": top})
     return Markup(script_json(figure.to_json() or "{}"))
 
@@ -235,7 +238,7 @@ def _strip(trace: Trace) -> tuple[Token, ...]:
         spoken += span in ("text", "answer")
         if spoken > _MOST_SPOKEN:
             continue
-        strip.append(Token(text.replace("\n", "↵"), span))
+        strip.append(Token(visible(text), span))
     if spoken > _MOST_SPOKEN:
         strip.append(Token(f"… {spoken - _MOST_SPOKEN} more", "answer"))
     return tuple(strip)

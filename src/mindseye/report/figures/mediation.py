@@ -60,20 +60,22 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
     figure = make_subplots(
         rows=len(levels) if stacked else 1,
         cols=1 if stacked else len(levels),
-        shared_xaxes="all",
         shared_yaxes=not stacked,
         horizontal_spacing=0.04,
         vertical_spacing=0.1,
         subplot_titles=titles,
     )
     for i, level in enumerate(levels):
-        place = {"row": i + 1, "col": 1} if stacked else {"row": 1, "col": i + 1}
+        row, column = (i + 1, 1) if stacked else (1, i + 1)
         rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
-        figure.add_trace(_points(rows.loc[list(EFFECTS)]), **place)
-        figure.add_vline(x=0, line={"color": MUTED, "width": 1, "dash": "dot"}, **place)
+        figure.add_trace(_points(rows.loc[list(EFFECTS)]), row=row, col=column)
     figure.update_annotations(font={"size": 13, "color": INK})
-    figure.update_xaxes(gridcolor=LINE, zeroline=False, ticks="", automargin=True)
-    figure.update_xaxes(title={"text": "nats", "font": {"color": MUTED}}, row=len(levels) if stacked else 1)
+    figure.update_xaxes(gridcolor=LINE, automargin=True, matches="x", rangemode="tozero")
+    figure.update_layout(xaxis_matches=None)  # the others match it; plotly.js warns of a loop
+    figure.update_xaxes(zeroline=True, zerolinecolor=MUTED, zerolinewidth=1)
+    figure.update_xaxes(
+        title={"text": "nats", "font": {"color": MUTED}}, row=len(levels) if stacked else 1
+    )
     figure.update_yaxes(autorange="reversed", gridcolor="#f1f3f7", ticks="", automargin=True)
     return dress(
         figure,
@@ -89,7 +91,12 @@ def _points(rows: pd.DataFrame) -> go.Scatter:
     above = (rows["high"] - rows["mean"]).where(finite)
     below = (rows["mean"] - rows["low"]).where(finite)
     numbers = [
-        [_NAMES[str(name)], nats(row["mean"]), span_of(row["low"], row["high"]), percent(row["flip_rate"])]
+        [
+            _NAMES[str(name)],
+            nats(row["mean"]),
+            span_of(row["low"], row["high"]),
+            percent(row["flip_rate"]),
+        ]
         for name, row in rows.iterrows()
     ]
     return go.Scatter(

@@ -58,7 +58,11 @@ def draw_sweep(grid: Grid, *, outcome: str = "logit difference") -> go.Figure:
             "cmin": -bound,
             "cmid": 0,
             "cmax": bound,
-            "colorbar": {"title": {"text": "nats", "side": "top"}, "thickness": 10, "outlinewidth": 0},
+            "colorbar": {
+                "title": {"text": "nats", "side": "top"},
+                "thickness": 10,
+                "outlinewidth": 0,
+            },
         }
     )
     figure.update_xaxes(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mindseye.plugins import register
 from mindseye.reasoners import Trace
-from mindseye.report.escaping import plotly_text
+from mindseye.report.escaping import plotly_text, visible
 from mindseye.report.figures.theme import INK, MUTED, dress
 from mindseye.report.numbers import percent
 from mindseye.report.pictures import data_uri, shrink
@@ -22,6 +22,10 @@ __all__ = ["draw_trace"]
 
 _LONGEST = 256
 _N_TOKENS = 3
+_LONGEST_TOKEN = 10
+_FEW = 3
+"""With this many columns or fewer, the place is taken to be narrow."""
+
 _VEIL = "16,22,38"
 _CLEAREST, _DARKEST = 0.0, 0.86
 
@@ -62,27 +66,27 @@ def draw_trace(trace: Trace, *, columns: int = 6) -> go.Figure:
         cols=n_columns,
         subplot_titles=titles,
         horizontal_spacing=0.1 / n_columns,
-        vertical_spacing=0.3 / n_rows,
+        vertical_spacing=0.45 / n_rows,
     )
     source = data_uri(picture)
     for i in range(1 + len(looks)):
-        row, column = divmod(i, n_columns)
-        place = {"row": row + 1, "col": column + 1}
-        figure.add_trace(go.Image(source=source, hoverinfo="skip"), **place)
+        row, column = (place + 1 for place in divmod(i, n_columns))
+        figure.add_trace(go.Image(source=source, hoverinfo="skip"), row=row, col=column)
         if i:
-            figure.add_trace(_veil(looks[i - 1], picture.size), **place)
-            figure.update_xaxes(title=_caption(looks[i - 1]), **place)
+            figure.add_trace(_veil(looks[i - 1], picture.size), row=row, col=column)
+            figure.update_xaxes(title=_caption(looks[i - 1]), row=row, col=column)
     figure.update_xaxes(showticklabels=False, ticks="", showgrid=False, zeroline=False)
     figure.update_yaxes(showticklabels=False, ticks="", showgrid=False, zeroline=False)
+    figure.update_yaxes(constrain="domain", constraintoward="top")
     figure.update_annotations(font={"size": 12, "color": INK})
     dress(
         figure,
         title="Where each latent looks",
-        subtitle="Lit: attention to the image, mean over heads and layers. Below: tokens the output "
-        "head makes of the latent"
+        subtitle="Lit: attention to the image, mean over heads and layers. "
+        "Below: tokens the output head makes of the latent"
         if looks
         else "This run has no latents",
-        height=90 + 260 * n_rows,
+        height=90 + (260 if columns > _FEW else 215) * n_rows,
     )
     figure.update_layout(plot_bgcolor="rgba(0,0,0,0)", margin={"l": 8, "r": 8})
     return figure
@@ -165,6 +169,10 @@ def _caption(look: _Look) -> dict[str, object]:
     """Return an axis title: how much attention the image gets, and the nearest tokens."""
     lines = [f"{percent(float(look.shares.sum()))} on the image"]
     for token, chance in look.words:
-        shown = plotly_text(token.replace("\n", "↵").replace(" ", "\N{OPEN BOX}")[:16])
+        shown = plotly_text(_short(visible(token).replace(" ", "\N{OPEN BOX}")))
         lines.append(f"<b>{shown}</b>  {percent(chance)}")
     return {"text": "<br>".join(lines), "font": {"size": 11, "color": MUTED}, "standoff": 6}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TOKEN else f"{text[: _LONGEST_TOKEN - 1]}…"

@@ -5,7 +5,7 @@ const NARROW = 600;
 const CONFIG = { responsive: true, displayModeBar: false };
 
 function draw(holder) {
-  if (!holder.clientWidth) return; // folded away; unfolding resizes it
+  if (!holder.clientWidth || holder.closest("details:not([open])")) return;
   const width = holder.clientWidth < NARROW ? "narrow" : "wide";
   if (holder.dataset.drawn === width) return;
   holder.dataset.drawn = width;
@@ -20,4 +20,7 @@ const widths = new ResizeObserver((changes) => changes.forEach((change) => draw(
 holders.forEach((holder) => {
   draw(holder);
   widths.observe(holder);
+});
+document.querySelectorAll("details").forEach((details) => {
+  details.addEventListener("toggle", () => details.querySelectorAll(".figure-holder").forEach(draw));
 });

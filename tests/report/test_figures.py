@@ -1,0 +1,207 @@
+"""Figures show the numbers of their frames, and nothing that data smuggles in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import torch
+
+from mindseye.causal import EFFECTS, Mediation, Verdict
+from mindseye.engine import Grid
+from mindseye.report import draw_mediation, draw_sweep, draw_trace
+from mindseye.report.diagram import draw_diagram
+from mindseye.report.figures.trace import _first_run, _grid
+from mindseye.studies import Audit
+from tests.report.audits import HOSTILE
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+def two_hooks() -> Grid:
+    """A grid whose means are known: 10 x layer + slot, minus 15, of a difference of 20."""
+    rows = [
+        {"pair": pair, "hook": hook, "layer": layer, "slot": slot, "value": 0.0, "clean": 12.0}
+        | {"reference": -8.0, "effect": 10.0 * layer + slot - 15 + (pair == "a") - (pair == "b")}
+        for pair in ("a", "b")
+        for hook in ("hook_resid_pre", "attn.hook_z")
+        for layer in (0, 1, 3)
+        for slot in (0, 1)
+    ]
+    return Grid(pd.DataFrame(rows), at="latents", direction="denoising")
+
+
+def test_results_find_their_figures_by_name(found: Audit) -> None:
+    assert isinstance(found.mediation.plot(), go.Figure)
+    assert isinstance(found.grid.heatmap(), go.Figure)
+    assert isinstance(found.examples[0].show(), go.Figure)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_every_level_has_a_panel_with_its_means(found: Audit, stacked: bool) -> None:
+    figure = draw_mediation(found.mediation, stacked=stacked)
+    frame = found.mediation.effects
+    assert len(figure.data) == frame["level"].nunique()
+    for panel, level in zip(figure.data, found.mediation.verdicts, strict=True):
+        rows = frame[frame["level"] == level].set_index("effect").loc[list(EFFECTS)]
+        assert list(panel.y) == [name.upper() for name in EFFECTS]
+        assert list(panel.x) == rows["mean"].to_list()
+
+
+def test_error_bars_end_where_intervals_do(found: Audit) -> None:
+    panel = draw_mediation(found.mediation).data[0]
+    rows = found.mediation.effects.set_index(["level", "effect"]).loc["embedding"]
+    rows = rows.loc[list(EFFECTS)]
+    np.testing.assert_allclose(np.add(panel.x, panel.error_x.array), rows["high"])
+    np.testing.assert_allclose(np.subtract(panel.x, panel.error_x.arrayminus), rows["low"])
+
+
+def test_an_unbounded_interval_has_no_bar(found: Audit) -> None:
+    open_ended = found.mediation.effects.assign(low=-np.inf, high=np.inf)
+    panel = draw_mediation(replace(found.mediation, effects=open_ended)).data[0]
+    assert np.isnan(np.asarray(panel.error_x.array, float)).all()
+
+
+def test_panels_are_titled_with_level_and_verdict(found: Audit) -> None:
+    titles = [note.text for note in draw_mediation(found.mediation).layout.annotations]
+    assert len(titles) == 3
+    for title, (level, word) in zip(titles, found.mediation.verdict.items(), strict=True):
+        assert level in title
+        assert word in title
+
+
+def test_a_zero_line_runs_through_every_panel(found: Audit) -> None:
+    figure = draw_mediation(found.mediation)
+    axes = list(figure.select_xaxes())
+    assert len(axes) == 3
+    assert all(axis.zeroline and axis.rangemode == "tozero" for axis in axes)
+
+
+def test_heatmap_cells_are_the_grids_means(found: Audit) -> None:
+    (panel,) = draw_sweep(found.grid).data
+    means = found.grid.mean().set_index(["layer", "slot"])["effect"]
+    for i, layer in enumerate(panel.y):
+        for j, slot in enumerate(panel.x):
+            assert panel.z[i][j] == pytest.approx(means.loc[layer, slot])
+
+
+def test_each_hook_has_a_panel_on_one_scale_around_zero(two_hooks: Grid) -> None:
+    figure = draw_sweep(two_hooks)
+    assert [note.text for note in figure.layout.annotations] == ["hook_resid_pre", "attn.hook_z"]
+    assert {panel.coloraxis for panel in figure.data} == {"coloraxis"}
+    axis = figure.layout.coloraxis
+    assert (axis.cmin, axis.cmid, axis.cmax) == (-16, 0, 16)
+
+
+def test_a_cells_hover_gives_effect_and_share(two_hooks: Grid) -> None:
+    panel = draw_sweep(two_hooks).data[0]
+    assert list(panel.y) == [0, 1, 3]
+    assert list(panel.customdata[2][1]) == ["16.00", "80%"]
+    assert "layer %{y}, slot %{x}" in panel.hovertemplate
+
+
+def test_the_sweeps_title_names_metric_site_and_direction(two_hooks: Grid) -> None:
+    said = draw_sweep(two_hooks).layout.title.subtitle.text
+    for part in ("logit difference", "hook_resid_pre", "latents", "denoising"):
+        assert part in said
+
+
+def test_a_grid_without_any_effect_is_still_drawn(two_hooks: Grid) -> None:
+    flat = replace(two_hooks, rows=two_hooks.rows.assign(effect=0.0))
+    assert draw_sweep(flat).layout.coloraxis.cmax == 1
+
+
+def test_a_trace_has_the_image_and_one_panel_per_slot(found: Audit) -> None:
+    trace = found.examples[0]
+    figure = draw_trace(trace)
+    kinds = [panel.type for panel in figure.data]
+    assert kinds.count("image") == 1 + len(trace.latents)
+    assert kinds.count("heatmap") == len(trace.latents)
+
+
+def test_a_slots_panel_shows_its_mean_attention_to_the_image(found: Audit) -> None:
+    trace = found.examples[0]
+    panel = next(panel for panel in draw_trace(trace).data if panel.type == "heatmap")
+    image = (trace.token_ids == trace.reasoner.model.config.image_token_id).nonzero()[:, 0]
+    patterns = [trace.cache[f"blocks.{i}.attn.hook_pattern"][0] for i in range(4)]
+    wanted = torch.stack(patterns).mean(dim=(0, 1))[trace.segments[0].slots[0], image]
+    np.testing.assert_allclose(np.ravel(panel.z), wanted, atol=1e-6)
+    assert np.shape(panel.z) == (4, 4)
+
+
+def test_a_slots_caption_is_what_the_output_head_makes_of_it(found: Audit) -> None:
+    trace = found.examples[0]
+    best = trace.reasoner.model.lm_head(trace.latents[:1]).topk(3).indices[0].tolist()
+    caption = draw_trace(trace).layout.xaxis2.title.text
+    assert caption.count("<br>") == len(best)
+    assert "on the image" in caption
+
+
+def test_a_run_without_latents_is_only_its_image(found: Audit) -> None:
+    trace = found.examples[0]
+    plain = trace.reasoner.run(trace.sample, max_new_tokens=4, imagine=False)
+    figure = draw_trace(plain)
+    assert [panel.type for panel in figure.data] == ["image"]
+    assert "no latents" in figure.layout.title.subtitle.text
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "shape", "wanted"),
+    [(16, (64, 64), (4, 4)), (12, (30, 40), (3, 4)), (12, (90, 31), (6, 2)), (7, (10, 80), (1, 7))],
+)
+def test_the_token_grid_follows_the_images_aspect(
+    n_tokens: int, shape: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    assert _grid(n_tokens, shape) == wanted
+
+
+def test_only_the_first_images_tokens_are_drawn() -> None:
+    assert _first_run(torch.tensor([3, 4, 5, 9, 10])).tolist() == [3, 4, 5]
+    assert _first_run(torch.tensor([3, 4, 5])).tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markup_in_names_reaches_no_label(found: Audit, two_hooks: Grid, text: str) -> None:
+    verdict = {text: Verdict(text, (text,))}
+    effects = found.mediation.effects[found.mediation.effects["level"] == "kv"]
+    odd = replace(found.mediation, verdicts=verdict, effects=effects.assign(level=text))
+    grid = replace(two_hooks, rows=two_hooks.rows.assign(hook=text), at=text, direction=text)
+    for figure in (draw_mediation(odd), draw_sweep(grid, outcome=text)):
+        assert text not in str(figure.to_dict())
+
+
+def test_arrow_widths_share_the_total_effect(found: Audit) -> None:
+    halves = {"te": 4, "pde": 1, "tde": 1, "pie": 3, "tie": 3, "int": 0}
+    diagram = draw_diagram(_mediation(found, halves, "mediates"), "kv")
+    into, out, direct = diagram.arrows
+    assert into.width == out.width
+    assert (into.width - 2) / (direct.width - 2) == pytest.approx(3, rel=0.05)
+    assert (into.kind, direct.kind) == ("indirect", "direct")
+    assert "75% of the total effect runs through the latents" in diagram.description
+
+
+def test_a_negligible_path_is_grey(found: Audit) -> None:
+    idle = {"te": 4, "pde": 4, "tde": 4, "pie": 0, "tie": 0, "int": 0}
+    into, _, direct = draw_diagram(_mediation(found, idle, "negligible"), "kv").arrows
+    assert (into.kind, direct.kind) == ("negligible", "direct")
+
+
+def test_without_a_total_effect_no_path_is_coloured(found: Audit) -> None:
+    none = dict.fromkeys(EFFECTS, 0.0)
+    diagram = draw_diagram(_mediation(found, none, "inconclusive"), "kv")
+    assert {arrow.kind for arrow in diagram.arrows} == {"negligible"}
+    assert "no total effect" in diagram.description
+
+
+def _mediation(found: Audit, means: dict[str, float], word: str) -> Mediation:
+    """A mediation at one level with given means and narrow intervals."""
+    rows = [
+        {"level": "kv", "effect": name, "mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+        for name, mean in means.items()
+    ]
+    frame = pd.DataFrame(rows).assign(flip_rate=0.0)
+    return replace(found.mediation, effects=frame, verdicts={"kv": Verdict(word, ())})
