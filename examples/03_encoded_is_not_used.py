@@ -16,7 +16,9 @@ latents = np.stack([trace.latents.numpy() for trace in traces])
 
 # %% A probe, beside its control
 read = me.probe(latents, [sample.answer for sample in samples])
-print(f"probe {read.accuracy:.0%} ({read.low:.0%} to {read.high:.0%}), shuffled {read.shuffled:.0%}")
+print(
+    f"probe {read.accuracy:.0%} ({read.low:.0%} to {read.high:.0%}), shuffled {read.shuffled:.0%}"
+)
 
 # %% An intervention: give each run the latents of another
 mediation = me.mediate(reasoner, me.task("digits").pairs(24))

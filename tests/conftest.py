@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
 from jaxtyping import config
+
+import mindseye as me
+from mindseye import Reasoner
 
 settings.register_profile("mindseye", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("mindseye")
@@ -30,3 +34,9 @@ def unchecked_types() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", held)
+
+
+@pytest.fixture(scope="session")
+def organism() -> Callable[[str], Reasoner]:
+    """Load a shipped organism once per session."""
+    return functools.cache(lambda name: me.load(f"organism:{name}"))

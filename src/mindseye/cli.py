@@ -59,7 +59,9 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Audit three small models whose truth is known, and write a report to open in a browser."""
-    _audit([f"organism:{name}" for name in DEMO_ORGANISMS], "digits", out, n_pairs, None, None, seed)
+    _audit(
+        [f"organism:{name}" for name in DEMO_ORGANISMS], "digits", out, n_pairs, None, None, seed
+    )
 
 
 @app.command()
@@ -230,7 +232,9 @@ def _audit(
     page = write_report(audits, out)
     console = Console()
     console.print(_verdict_table(audits))
-    console.print(f"Report: {page.resolve()}  ({time.perf_counter() - began:.0f} s)", soft_wrap=True)
+    console.print(
+        f"Report: {page.resolve()}  ({time.perf_counter() - began:.0f} s)", soft_wrap=True
+    )
 
 
 class _Bars:
@@ -296,4 +300,3 @@ def _quiet() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-

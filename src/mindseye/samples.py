@@ -150,7 +150,13 @@ def read_image(source: ImageSource) -> Pixels:
         return _pixels(image, f"Image {str(path)!r}")
 
 
-_UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+_UNREADABLE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+)
 
 
 def _unreadable(name: str, fault: Exception) -> SampleError:

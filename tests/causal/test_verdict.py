@@ -49,9 +49,7 @@ def test_a_null_is_only_as_good_as_its_margin():
     [("identity_max_abs", 0.5, "identity arm"), ("latents_moved_min", 0.0, "very same latents")],
 )
 def test_a_failed_guard_makes_any_verdict_inconclusive(guard, value, said):
-    verdict = judge(
-        measured([[0, 1], [0, 1]]), {**GUARDS, guard: value}, margin=0.1, seed=0
-    )
+    verdict = judge(measured([[0, 1], [0, 1]]), {**GUARDS, guard: value}, margin=0.1, seed=0)
     assert verdict.word == "inconclusive"
     assert said in verdict.reasons[0]
 

@@ -53,7 +53,7 @@ def test_the_kv_cell_is_a_cache_spliced_by_hand(natural, runs, cells, level, spa
     from mindseye.reasoners.wiring import attention_bias
 
     decoder = natural.architecture.text_decoder(natural.model)
-    clean, reference = runs
+    _, reference = runs
     caches = []
     for run in runs:
         cache = DynamicCache(config=natural.model.config.get_text_config())
@@ -119,13 +119,10 @@ def test_the_others_latents_change_something(cells, level):
 def test_equal_runs_give_equal_cells(natural, runs):
     clean, _ = runs
     crossed = crossed_cells(natural, clean, clean, ("kv",))["kv"].crossed
-    torch.testing.assert_close(
-        crossed, crossed[0, 0].expand_as(crossed), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(crossed, crossed[0, 0].expand_as(crossed), atol=1e-5, rtol=0)
 
 
-def test_runs_whose_segments_stand_elsewhere_are_refused(natural, runs):
-    clean, _ = runs
+def test_runs_whose_segments_stand_elsewhere_are_refused(natural):
     zoom = me.task("digits", kinds=("zoom",)).samples(1)[0]
     turn = me.task("digits", kinds=("transform",)).samples(1)[0]
     with pytest.raises(EditError, match="segments at positions"):
@@ -147,9 +144,7 @@ def test_answers_part_at_their_first_different_token(natural, pair):
 
 def test_an_answer_that_begins_the_other_parts_from_it_at_the_end_of_turn(natural):
     scene = me.task("digits").samples(1)[0]
-    short, long = (
-        me.Sample(scene.images, scene.question, answer) for answer in ("7", "73")
-    )
+    short, long = (me.Sample(scene.images, scene.question, answer) for answer in ("7", "73"))
     parting = contrast(natural, me.Pair(short, long))
     tokenizer = natural.processor.tokenizer
     assert list(parting.forced) == tokenizer.encode("7")

@@ -12,7 +12,16 @@ from jaxtyping import Float
 
 from mindseye.causal.effects import EFFECTS, bootstrap_mean, effects
 from mindseye.causal.verdict import Verdict, judge
-from mindseye.engine import LEVELS, Cells, Contrast, Outcome, contrast, crossed_cells, find_outcome
+from mindseye.engine import (
+    LEVELS,
+    Cells,
+    Contrast,
+    Outcome,
+    contrast,
+    crossed_cells,
+    find_outcome,
+    outcome_name,
+)
 from mindseye.engine.levels import mediator_hooks
 from mindseye.errors import SampleError
 from mindseye.plugins import find
@@ -45,6 +54,8 @@ class Mediation:
             `flip_rate`, the share of pairs whose said token changes.
         verdicts: By level.
         guards: What must hold for a verdict to mean anything.
+        outcome: What was measured.
+        margin: Share of the total effect below which an effect counts as negligible.
     """
 
     reasoner: str
@@ -54,6 +65,8 @@ class Mediation:
     effects: pd.DataFrame
     verdicts: dict[str, Verdict]
     guards: dict[str, float]
+    outcome: str
+    margin: float
 
     @property
     def verdict(self) -> dict[str, str]:
@@ -136,8 +149,8 @@ def mediate(
             rows += _pair_rows(reasoner, pair, traces, levels, measure)
     if not rows:
         raise SampleError(
-            f"{reasoner.name} imagined in {sum(r['emitted'] for r in runs)} of {len(runs)} runs and "
-            "in no pair on both sides, so there is nothing to mediate. Give it pairs it imagines on."
+            f"{reasoner.name} imagined in {sum(r['emitted'] for r in runs)} of {len(runs)} runs, "
+            "in no pair on both sides; there is nothing to mediate. Give it pairs it imagines on."
         )
     table = pd.DataFrame(rows)
     by_level = {level: table[table["level"] == level] for level in levels}
@@ -164,6 +177,8 @@ def mediate(
             for level in levels
         },
         guards=guards,
+        outcome=outcome_name(outcome),
+        margin=margin,
     )
 
 

@@ -60,7 +60,9 @@ def judge(
             f"than the {NUMERIC_TOLERANCE:g} that arithmetic excuses."
         )
     if not guards["latents_moved_min"] > 0:
-        return _inconclusive("In some pair both runs have the very same latents: nothing was put in.")
+        return _inconclusive(
+            "In some pair both runs have the very same latents: nothing was put in."
+        )
     te = measured["te"]
     total = bootstrap_mean(te, rng=np.random.default_rng(seed))
     if len(te) < 2 or not total.low > 0:
@@ -101,7 +103,8 @@ def _reason(name: str, state: str, margin: float) -> str:
     verb = {
         "present": f"exceeds {margin:.0%} of the total effect",
         "absent": f"lies within {margin:.0%} of the total effect",
-        "undecided": f"is neither shown to exceed {margin:.0%} of the total effect nor to lie within",
+        "undecided": f"is shown neither to exceed nor to lie within {margin:.0%} of the total"
+        " effect",
     }[state]
     return f"{name.upper()} ({meaning}) {verb}."
 

@@ -6,7 +6,13 @@ read.
 """
 
 from mindseye.engine.cells import Cells, crossed_cells
-from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcome
+from mindseye.engine.contrast import (
+    Contrast,
+    Outcome,
+    contrast,
+    find_outcome,
+    outcome_name,
+)
 from mindseye.engine.levels import LEVELS, check_aligned
 from mindseye.engine.sweep import Grid, sweep
 
@@ -20,5 +26,6 @@ __all__ = [
     "contrast",
     "crossed_cells",
     "find_outcome",
+    "outcome_name",
     "sweep",
 ]

@@ -13,7 +13,7 @@ from mindseye.plugins import find
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
 
-__all__ = ["Contrast", "Outcome", "contrast", "find_outcome"]
+__all__ = ["Contrast", "Outcome", "contrast", "find_outcome", "outcome_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,12 @@ def find_outcome(outcome: str | Outcome) -> Outcome:
     return find("outcome", outcome) if isinstance(outcome, str) else outcome
 
 
+def outcome_name(outcome: str | Outcome) -> str:
+    """Return what an outcome is called, in words for a figure."""
+    name = outcome if isinstance(outcome, str) else getattr(outcome, "__name__", "outcome")
+    return name.replace("_", " ")
+
+
 def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
     """Return where the answers of a pair part in a model's tokens.
 
@@ -62,7 +68,9 @@ def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
         [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
         for answer in pair.answers
     )
-    shared = next((i for i, two in enumerate(zip(clean, reference, strict=False)) if two[0] != two[1]), None)
+    shared = next(
+        (i for i, two in enumerate(zip(clean, reference, strict=False)) if two[0] != two[1]), None
+    )
     if shared is None:
         raise SampleError(
             f"The answers {pair.answers} of pair {pair.id!r} have the same token ids {clean}; "

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.engine.contrast import Outcome, contrast, find_outcome
+from mindseye.engine.contrast import Outcome, contrast, find_outcome, outcome_name
 from mindseye.engine.levels import check_aligned
 from mindseye.errors import EditError, SampleError
 from mindseye.plugins import find
@@ -20,6 +20,7 @@ from mindseye.reasoners.spans import positions
 from mindseye.samples import Pair
 
 __all__ = ["Grid", "sweep"]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
@@ -31,11 +32,13 @@ class Grid:
             outcome's unit.
         at: The span whose positions were patched.
         direction: Which way.
+        outcome: What was measured.
     """
 
     rows: pd.DataFrame
     at: str
     direction: str
+    outcome: str
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per pair and site."""
@@ -107,10 +110,10 @@ def sweep(
         rows += _rows(pair, sites, measure(logits, parting).tolist(), direction)
     if not rows:
         raise SampleError(
-            f"None of {len(pairs)} pairs gave two runs with a segment to patch at {at!r}. Check the "
-            "emission rate with reasoner.run(sample).emitted."
+            f"None of {len(pairs)} pairs gave two runs with a segment to patch at {at!r}. Check "
+            "the emission rate with reasoner.run(sample).emitted."
         )
-    return Grid(pd.DataFrame(rows), at, direction)
+    return Grid(pd.DataFrame(rows), at, direction, outcome_name(outcome))
 
 
 def _patched_logits(

@@ -58,14 +58,20 @@ def blank_processor() -> ImageTextProcessor:
     single tokens, while bytes stay as a fallback for anything else.
     """
     world = Digits(kinds=KINDS)
-    sentences = [text for s in world.samples(2000, split="train") for text in (s.question, s.imagination)]
+    sentences = [
+        text for s in world.samples(2000, split="train") for text in (s.question, s.imagination)
+    ]
     words = [*COLOURS, *(f" {colour}" for colour in COLOURS), "system", "user", "assistant"]
     corpus = [*sentences, *words * 500, *["Imagine, then answer."] * 500]
     tokenizer = Qwen2Tokenizer(extra_special_tokens=list(_SPECIAL)).train_new_from_iterator(
         corpus, vocab_size=512, show_progress=False
     )
     tokenizer.add_special_tokens(
-        {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "extra_special_tokens": list(_SPECIAL)}
+        {
+            "eos_token": "<|im_end|>",
+            "pad_token": "<|endoftext|>",
+            "extra_special_tokens": list(_SPECIAL),
+        }
     )
     side = PATCH * 2
     images = Qwen2VLImageProcessorPil(

@@ -31,7 +31,7 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """A batch: the prompts, the answers' ids (closed by end-of-turn), the helper images' patches."""
+    """A batch: prompts, answers' ids (closed by end-of-turn) and, if wanted, helper images."""
 
     prompt: Prompt
     answers: Int[Tensor, "batch answer"]
@@ -68,7 +68,9 @@ class Pupil:
         device = self.model.device
         helpers = None
         if with_helpers:
-            shown = [Sample((s.helper,), s.question, s.answer) for s in samples if s.helper is not None]
+            shown = [
+                Sample((s.helper,), s.question, s.answer) for s in samples if s.helper is not None
+            ]
             helpers = encode(self.processor, shown).to(device)
         return Lesson(
             encode(self.processor, samples).to(device), torch.tensor(padded, device=device), helpers

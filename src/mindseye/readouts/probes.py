@@ -72,7 +72,9 @@ def probe(
             f"{'no' if groups is None else len(groups)} groups; expected one each per sample."
         )
     kinds, counts = np.unique(labels, return_counts=True)
-    members = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    members = (
+        np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    )
     n_groups = len(set(members.tolist()))
     if len(kinds) < 2 or n_groups < _FOLDS:
         raise SampleError(

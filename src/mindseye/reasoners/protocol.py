@@ -49,7 +49,7 @@ class LatentProtocol:
         """
         if not isinstance(self.n_slots, int) or self.n_slots < 1:
             raise ProtocolError(
-                f"LatentProtocol got n_slots={self.n_slots!r}; it takes a whole number of at least 1."
+                f"LatentProtocol got n_slots={self.n_slots!r}; it takes a whole number from 1 up."
             )
 
     def tokens(self, tokenizer: Any, vocab_size: int) -> LatentTokens:

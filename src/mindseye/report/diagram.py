@@ -13,8 +13,6 @@ __all__ = ["Arrow", "Block", "Diagram", "Node", "draw_diagram"]
 WIDTH, HEIGHT = 360, 216
 RADIUS = 25
 _PLACES = {"x": (46, 152), "z": (180, 46), "y": (314, 152)}
-_MARGIN = 0.1
-"""Share of the total effect below which a path is drawn grey: the margin an audit uses."""
 _GAP = 7
 _THINNEST, _THICKEST = 2.0, 11.0
 
@@ -88,6 +86,7 @@ def draw_diagram(mediation: Mediation, level: str) -> Diagram:
     the total effect of that path: so taken, the direct and the indirect share add up to one. A
     path is grey if it is negligible, and both are if there is no total effect to share.
     """
+    margin = mediation.margin
     rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
     effects = {
         str(name): {end: float(row[end]) for end in ("mean", "low", "high")}
@@ -105,7 +104,7 @@ def draw_diagram(mediation: Mediation, level: str) -> Diagram:
         else {"direct": 0.0, "indirect": 0.0}
     )
     grey = {
-        "direct": not has_total or _is_small(effects, ("pde", "tde")),
+        "direct": not has_total or _is_small(effects, ("pde", "tde"), margin),
         "indirect": not has_total or verdict.word == "negligible",
     }
     widths = {
@@ -129,17 +128,17 @@ def draw_diagram(mediation: Mediation, level: str) -> Diagram:
             _arrow(kinds["direct"], "x", "y", widths["direct"]),
         ),
         blocks=(
-            _block(effects, "pie", "sufficiency", kinds["indirect"], 62, 30),
-            _block(effects, "tie", "necessity", kinds["indirect"], 298, 30),
-            _block(effects, "pde", "direct, pure", kinds["direct"], 132, 178),
-            _block(effects, "tde", "direct, total", kinds["direct"], 228, 178),
+            _block(effects, "pie", "sufficiency", kinds["indirect"], (62, 30), margin),
+            _block(effects, "tie", "necessity", kinds["indirect"], (298, 30), margin),
+            _block(effects, "pde", "direct, pure", kinds["direct"], (132, 178), margin),
+            _block(effects, "tde", "direct, total", kinds["direct"], (228, 178), margin),
         ),
         total=nats(te["mean"]),
     )
 
 
-def _is_small(effects: dict[str, dict[str, float]], names: tuple[str, ...]) -> bool:
-    bound = _MARGIN * effects["te"]["mean"]
+def _is_small(effects: dict[str, dict[str, float]], names: tuple[str, ...], margin: float) -> bool:
+    bound = margin * effects["te"]["mean"]
     return all(-bound < effects[n]["low"] and effects[n]["high"] < bound for n in names)
 
 
@@ -167,13 +166,18 @@ def _arrow(kind: str, start: str, end: str, width: float) -> Arrow:
 
 
 def _block(
-    effects: dict[str, dict[str, float]], name: str, role: str, kind: str, x: int, y: int
+    effects: dict[str, dict[str, float]],
+    name: str,
+    role: str,
+    kind: str,
+    place: tuple[int, int],
+    margin: float,
 ) -> Block:
     found = effects[name]
-    if _is_small(effects, (name,)):
+    if _is_small(effects, (name,), margin):
         kind = "negligible"
     interval = f"{nats(found['low'])} … {nats(found['high'])}"
-    return Block(kind, name.upper(), role, nats(found["mean"]), interval, x, y)
+    return Block(kind, name.upper(), role, nats(found["mean"]), interval, *place)
 
 
 def _describe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Audit:
     """What an audit found.
 
     Attributes:
-        name: Of the reasoner, without its scheme.
+        name: Of the reasoner, without its scheme or the folders above it.
         mediation: On pairs whose answer changes.
         placebo: On pairs whose answer stays; only its total effect matters.
         grid: Every layer and slot, patched with the clean run's residual.
@@ -67,7 +68,9 @@ class Audit:
             "reasons": {k: list(v.reasons) for k, v in self.mediation.verdicts.items()},
             "guards": {
                 **self.mediation.guards,
-                "placebo_te": {key: _finite(getattr(placebo, key)) for key in ("mean", "low", "high")},
+                "placebo_te": {
+                    key: _finite(getattr(placebo, key)) for key in ("mean", "low", "high")
+                },
             },
             "probe": self.probe and self.probe.to_frame().to_dict("records")[0],
         }
@@ -103,13 +106,16 @@ def audit(
     minimal = task.pairs(n_pairs, kind="minimal", seed=seed)
     placebo = task.pairs(n_pairs, kind="placebo", seed=seed)
     grid = sweep(
-        reasoner, minimal, layers=layers, track=lambda pairs: track("patching layers x slots", pairs)
+        reasoner,
+        minimal,
+        layers=layers,
+        track=lambda pairs: track("patching layers x slots", pairs),
     )
     mediation = mediate(
         reasoner, minimal, levels=levels, seed=seed, track=lambda pairs: track("mediation", pairs)
     )
     return Audit(
-        name=reasoner.name.partition(":")[2] or reasoner.name,
+        name=_short(reasoner.name),
         mediation=mediation,
         placebo=mediate(
             reasoner,
@@ -124,13 +130,16 @@ def audit(
     )
 
 
+def _short(name: str) -> str:
+    """Return a reasoner's name without its scheme, or the last part of its path or hub id."""
+    return name.partition(":")[2] or Path(name).name
+
+
 def _probe(mediation: Mediation, seed: int) -> Probe | None:
     runs = mediation.runs[mediation.runs["emitted"]]
     if runs["gold"].nunique() < 2 or runs["pair"].nunique() < 10:
         return None
-    return probe(
-        mediation.latents, runs["gold"].tolist(), groups=runs["pair"].tolist(), seed=seed
-    )
+    return probe(mediation.latents, runs["gold"].tolist(), groups=runs["pair"].tolist(), seed=seed)
 
 
 def _finite(value: float) -> float | None:

@@ -174,7 +174,9 @@ class Digits:
         absent = rng.permutation([d for d in range(10) if d not in scene.digits])
         other, foil = int(absent[0]), None
         if kind == "minimal":
-            changed = scene.with_glyph(question.target, other, int(rng.choice(hand.by_digit[other])))
+            changed = scene.with_glyph(
+                question.target, other, int(rng.choice(hand.by_digit[other]))
+            )
         elif i % 2 == 0:
             digit = scene.digits[question.target]
             alike = hand.by_digit[digit]
@@ -193,9 +195,7 @@ class Digits:
             id=f"{name}/{kind}",
         )
 
-    def _draw(
-        self, split: str, seed: int, i: int
-    ) -> tuple[_Scene, _Question, np.random.Generator]:
+    def _draw(self, split: str, seed: int, i: int) -> tuple[_Scene, _Question, np.random.Generator]:
         rng = np.random.default_rng([seed, _STREAMS[split], i])
         n_cells = self.size**2
         hand = _handwriting(split, self.distortions)

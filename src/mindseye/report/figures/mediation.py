@@ -80,7 +80,7 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
     return dress(
         figure,
         title="Effects by level",
-        subtitle="Mean over pairs with 95% bootstrap intervals, in nats of logit difference",
+        subtitle=f"Mean over pairs with 95% bootstrap intervals, {plotly_text(mediation.outcome)}",
         height=220 * len(levels) + 90 if stacked else 340,
     )
 

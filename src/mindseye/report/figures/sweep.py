@@ -30,14 +30,13 @@ _DIRECTIONS = {
 
 
 @register("figure", "sweep")
-def draw_sweep(grid: Grid, *, outcome: str = "logit difference") -> go.Figure:
+def draw_sweep(grid: Grid) -> go.Figure:
     """Draw the mean effect of every site as a heatmap, layers up and slots across.
 
     Colours diverge around zero and share one scale between hooks.
 
     Args:
         grid: What `sweep` found.
-        outcome: What the effect is an effect on.
     """
     means = grid.mean()
     hooks = list(dict.fromkeys(means["hook"]))
@@ -74,7 +73,7 @@ def draw_sweep(grid: Grid, *, outcome: str = "logit difference") -> go.Figure:
     return dress(
         figure,
         title="Where in the latents it happens",
-        subtitle=f"Mean change of the {plotly_text(outcome)} on patching "
+        subtitle=f"Mean change of the {plotly_text(grid.outcome)} on patching "
         f"{plotly_text(', '.join(hooks))} at the {plotly_text(grid.at)}:<br>"
         f"{_DIRECTIONS.get(grid.direction, plotly_text(grid.direction))}",
         height=int(np.clip(260 + 34 * means["layer"].nunique(), 460, 760)),

@@ -1,0 +1,255 @@
+"""The command line, as a stranger meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import mindseye as me
+from mindseye import cli
+from mindseye.organisms import load_organism
+
+pytestmark = pytest.mark.model
+
+
+def mindseye(capfd, monkeypatch, *arguments):
+    """Run the command in this process; return its exit code, output and errors."""
+    monkeypatch.setattr(sys, "argv", ["mindseye", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capfd.readouterr()
+    return ended.value.code or 0, said.out, said.err
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    return lambda *arguments: mindseye(capfd, monkeypatch, *arguments)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    path = tmp_path / "scene.png"
+    Image.fromarray(me.task("digits").samples(1)[0].image).save(path)
+    return path
+
+
+def question():
+    return me.task("digits").samples(1)[0].question
+
+
+def is_one_plain_line(code, err):
+    return code == 2 and err.startswith("mindseye: ") and len(err.strip().splitlines()) == 1
+
+
+def test_help_loads_neither_torch_nor_plotly():
+    script = (
+        "import sys\nsys.argv = ['mindseye', '--help']\nfrom mindseye import cli\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'plotly', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 0
+
+
+def test_a_run_shows_latents_and_answer(run, scene):
+    code, out, _ = run("run", "organism:mediator", "--image", scene, "--question", question())
+    assert code == 0
+    assert "<|latent_start|>" in out
+    assert "4 latents" in out
+    assert f"answer: {me.task('digits').samples(1)[0].answer}" in out
+
+
+def test_one_pair_of_images_gives_a_row_per_level(run, tmp_path):
+    pair = me.task("digits").pairs(1)[0]
+    for name, sample in (("a", pair.clean), ("b", pair.reference)):
+        Image.fromarray(sample.image).save(tmp_path / f"{name}.png")
+    code, out, _ = run(
+        "mediate", "organism:mediator", "--clean", tmp_path / "a.png",
+        "--reference", tmp_path / "b.png", "--question", pair.clean.question,
+        "--answers", *pair.answers,
+    )  # fmt: skip
+    assert code == 0
+    for level in ("embedding", "kv", "span"):
+        assert level in out
+
+
+def test_the_demo_writes_a_report_a_summary_and_rows(run, tmp_path):
+    out = tmp_path / "new" / "demo"
+    code, said, _ = run("demo", "--out", out, "--pairs", 12)
+    assert code == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "report.html", "rows.parquet", "summary.json",
+    ]  # fmt: skip
+    assert str(out / "report.html") in said
+    reasoners = json.loads((out / "summary.json").read_text())["reasoners"]
+    assert set(reasoners) == {"mediator", "bypass", "natural"}
+    assert reasoners["mediator"]["verdict"]["kv"] == "mediates"
+    assert set(reasoners["bypass"]["verdict"].values()) == {"negligible"}
+    for found in reasoners.values():
+        assert found["n_pairs"] == 12
+        assert found["emission_rate"] == 1
+        assert found["guards"]["identity_max_abs"] <= 1e-4
+        assert set(found["effects"]["kv"]) == {"te", "pde", "tde", "pie", "tie", "int"}
+    rows = pd.read_parquet(out / "rows.parquet")
+    assert len(rows[rows["pairs"] == "minimal"]) == 3 * 12 * 3
+
+
+def test_organisms_are_listed_with_their_truth(run):
+    code, out, _ = run("organisms", "list")
+    assert code == 0
+    assert "mediator" in out
+    assert "bypass" in out
+
+
+def test_accuracy_is_measured_by_a_command(run):
+    code, out, _ = run("organisms", "measure", "mediator", "--samples", 4)
+    assert code == 0
+    assert "zoom" in out
+    assert "transform" in out
+
+
+class BadInput:
+    """What a stranger might give; each builds arguments and says what the line must contain."""
+
+    @staticmethod
+    def missing_image(tmp_path, scene):
+        return ("run", "organism:mediator", "--image", tmp_path / "no.png", "--question", "Why?"), (
+            "no.png' is not a file"
+        )
+
+    @staticmethod
+    def unreadable_image(tmp_path, scene):
+        path = tmp_path / "text.png"
+        path.write_text("not an image")
+        return ("run", "organism:mediator", "--image", path, "--question", "Why?"), "cannot be read"
+
+    @staticmethod
+    def image_of_the_wrong_kind(tmp_path, scene):
+        path = tmp_path / "float.tiff"
+        Image.fromarray(np.zeros((8, 8), np.float32)).save(path)
+        return ("run", "organism:mediator", "--image", path, "--question", "Why?"), "mode 'F'"
+
+    @staticmethod
+    def empty_question(tmp_path, scene):
+        return ("run", "organism:mediator", "--image", scene, "--question", "  "), "empty question"
+
+    @staticmethod
+    def impossible_shape(tmp_path, scene):
+        path = tmp_path / "thin.png"
+        Image.new("RGB", (900, 2)).save(path)
+        return ("run", "organism:mediator", "--image", path, "--question", "Why?"), "aspect ratio"
+
+    @staticmethod
+    def pair_on_different_grids(tmp_path, scene):
+        path = tmp_path / "small.png"
+        Image.new("RGB", (32, 32)).save(path)
+        return (
+            "mediate", "organism:mediator", "--clean", scene, "--reference", path,
+            "--question", "Why?", "--answers", "1", "2",
+        ), "same image grid"  # fmt: skip
+
+    @staticmethod
+    def pair_of_one_answer(tmp_path, scene):
+        return (
+            "mediate", "organism:mediator", "--clean", scene, "--reference", scene,
+            "--question", "Why?", "--answers", "1", "1",
+        ), "two answers"  # fmt: skip
+
+    @staticmethod
+    def folder_that_is_no_model(tmp_path, scene):
+        return ("audit", tmp_path, "--out", tmp_path / "o"), "no config.json"
+
+    @staticmethod
+    def model_that_does_not_exist(tmp_path, scene):
+        return ("audit", tmp_path / "nowhere", "--out", tmp_path / "o"), "neither a folder nor"
+
+    @staticmethod
+    def model_without_a_protocol(tmp_path, scene):
+        return ("audit", "organism:base", "--out", tmp_path / "o"), "says nothing of latents"
+
+    @staticmethod
+    def organism_that_does_not_exist(tmp_path, scene):
+        return ("audit", "organism:unicorn", "--out", tmp_path / "o"), "mediator, bypass, natural"
+
+    @staticmethod
+    def task_that_does_not_exist(tmp_path, scene):
+        return ("audit", "organism:mediator", "--task", "chess", "--out", tmp_path / "o"), "digits"
+
+    @staticmethod
+    def level_that_does_not_exist(tmp_path, scene):
+        return (
+            "audit", "organism:mediator", "--levels", "kv,aura", "--out", tmp_path / "o",
+        ), "embedding, kv, span"  # fmt: skip
+
+    @staticmethod
+    def layer_that_does_not_exist(tmp_path, scene):
+        return (
+            "audit", "organism:mediator", "--layers", "2,9", "--out", tmp_path / "o",
+        ), "layers 0 to 3"  # fmt: skip
+
+    @staticmethod
+    def layers_that_are_no_numbers(tmp_path, scene):
+        return (
+            "audit", "organism:mediator", "--layers", "top", "--out", tmp_path / "o",
+        ), "whole numbers"  # fmt: skip
+
+    @staticmethod
+    def too_few_pairs(tmp_path, scene):
+        return ("demo", "--pairs", "1", "--out", tmp_path / "o"), "at least 2"
+
+    @staticmethod
+    def output_under_a_file(tmp_path, scene):
+        return ("demo", "--out", scene / "inside"), "lies under the file"
+
+    @staticmethod
+    def output_that_cannot_be_made(tmp_path, scene):
+        return ("demo", "--out", "/proc/nowhere"), "cannot be written"
+
+    @staticmethod
+    def organism_to_train_that_does_not_exist(tmp_path, scene):
+        return ("organisms", "train", "unicorn", "--out", tmp_path / "o"), "mediator"
+
+
+CASES = [name for name in vars(BadInput) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(run, tmp_path, scene, case):
+    arguments, words = getattr(BadInput, case)(tmp_path, scene)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(*arguments)
+    assert is_one_plain_line(code, err), err
+    assert words in err
+    assert "Traceback" not in out + err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        sys, "argv", ["mindseye", "audit", str(tmp_path), "--out", str(tmp_path / "o"), "--debug"]
+    )
+    with pytest.raises(me.MindseyeError, match=r"config\.json"):
+        cli.main()
+
+
+def test_the_installed_command_fails_with_one_line_and_no_traceback(tmp_path):
+    command = Path(sys.executable).parent / "mindseye"
+    ended = subprocess.run(
+        [command, "audit", tmp_path, "--out", tmp_path / "o"], capture_output=True, text=True
+    )
+    assert is_one_plain_line(ended.returncode, ended.stderr)
+
+
+def test_a_folder_works_as_well_as_a_name(run, tmp_path):
+    code, _, err = run(
+        "audit", load_organism("bypass"), "--pairs", 10, "--layers", "0,1", "--levels", "kv",
+        "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert code == 0, err
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert summary["reasoners"]["bypass"]["verdict"] == {"kv": "negligible"}
