@@ -95,7 +95,7 @@ def test_the_image_span_holds_every_placeholder_and_what_closes_it(reasoner: Rea
 
 
 def test_two_images_share_one_span_before_the_question(reasoner: Reasoner) -> None:
-    other = Digits(size=3).samples(1)[0].image
+    other = np.tile(PIXELS, (2, 1, 1))
     prompt = encode(reasoner.processor, [ask("Which digit?", PIXELS, other)])
     assert len(prompt.image_grid_thw) == 2
     assert order_of(prompt.labels[0]) == ["system", "image", "question", "header"]

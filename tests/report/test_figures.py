@@ -32,7 +32,7 @@ def two_hooks() -> Grid:
         for layer in (0, 1, 3)
         for slot in (0, 1)
     ]
-    return Grid(pd.DataFrame(rows), at="latents", direction="denoising")
+    return Grid(pd.DataFrame(rows), at="latents", direction="denoising", outcome="logit difference")
 
 
 def test_results_find_their_figures_by_name(found: Audit) -> None:
@@ -168,9 +168,13 @@ def test_only_the_first_images_tokens_are_drawn() -> None:
 def test_markup_in_names_reaches_no_label(found: Audit, two_hooks: Grid, text: str) -> None:
     verdict = {text: Verdict(text, (text,))}
     effects = found.mediation.effects[found.mediation.effects["level"] == "kv"]
-    odd = replace(found.mediation, verdicts=verdict, effects=effects.assign(level=text))
-    grid = replace(two_hooks, rows=two_hooks.rows.assign(hook=text), at=text, direction=text)
-    for figure in (draw_mediation(odd), draw_sweep(grid, outcome=text)):
+    odd = replace(
+        found.mediation, verdicts=verdict, effects=effects.assign(level=text), outcome=text
+    )
+    grid = replace(
+        two_hooks, rows=two_hooks.rows.assign(hook=text), at=text, direction=text, outcome=text
+    )
+    for figure in (draw_mediation(odd), draw_sweep(grid)):
         assert text not in str(figure.to_dict())
 
 

@@ -197,13 +197,13 @@ def _split_heads(visit: Visit, d_head: int | None) -> Visit:
 
 @contextlib.contextmanager
 def _attention_weights(model: Any) -> Iterator[None]:
-    """Let attention return its weights, which only the eager implementation computes."""
+    """Let the decoder's attention return its weights, which only eager attention computes."""
     usual = model.config.get_text_config()._attn_implementation
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation({"text_config": "eager"})
     try:
         yield
     finally:
-        model.set_attn_implementation(usual)
+        model.set_attn_implementation({"text_config": usual})
 
 
 def _unknown(name: str, model: Any, architecture: Architecture) -> str:

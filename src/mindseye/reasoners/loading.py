@@ -87,6 +87,10 @@ def _locate(name: str) -> str:
     return name
 
 
+_SHARED = ("revision", "cache_dir", "token", "local_files_only", "subfolder")
+"""Options of `from_pretrained` that the config and the processor need as well."""
+
+
 def _stock(
     name: str, folder: str, dtype: torch.dtype, options: dict[str, Any]
 ) -> tuple[Any, Any, Any]:
@@ -95,7 +99,7 @@ def _stock(
     Raises:
         ModelError: Anything the library refuses, or weights that do not match the architecture.
     """
-    shared = {key: options[key] for key in ("revision", "cache_dir", "token") if key in options}
+    shared = {key: options[key] for key in _SHARED if key in options}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **shared)
         architecture = architecture_of(config.model_type)

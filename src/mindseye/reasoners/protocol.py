@@ -100,6 +100,6 @@ class LatentProtocol:
         if not all(isinstance(m, str) for m in markers) or type(data["n_slots"]) is not int:
             raise ProtocolError(
                 f"A latent protocol was given as {data!r}; markers are strings and n_slots is a "
-                "whole number of at least 1."
+                "whole number from 1 up."
             )
         return cls(**data)

@@ -119,6 +119,7 @@ class Trace:
         """Return this run cut where the answer begins, then continued by forced ids.
 
         Every cell of an experiment reads its outcome there, whatever the model went on to say.
+        `text`, `answer` and `stop` stay those of the whole run; `token_ids` end with what was fed.
 
         Args:
             forced: Ids fed after the last segment, such as a prefix that two answers share.
