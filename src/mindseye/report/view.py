@@ -155,7 +155,8 @@ def _guards(audit: Audit) -> tuple[Guard, ...]:
     guards, placebo = audit.mediation.guards, audit.placebo_te
     residual, moved = guards["identity_max_abs"], guards["latents_moved_min"]
     left_out = int(guards["pairs_left_out"])
-    is_quiet = placebo.low <= 0 <= placebo.high
+    bound = audit.mediation.margin * audit.mediation.rows["te"].mean()
+    is_quiet = -bound < placebo.low and placebo.high < bound
     return (
         Guard(
             "Identity",
@@ -176,7 +177,8 @@ def _guards(audit: Audit) -> tuple[Guard, ...]:
             "ok" if is_quiet else "warn",
             f"{nats(placebo.mean)} nats ({span_of(placebo.low, placebo.high)})",
             "Total effect of a change that leaves the answer as it is. "
-            + ("Its interval holds zero, as it should." if is_quiet else "It should be near zero."),
+            + ("Its interval lies" if is_quiet else "Its interval should lie")
+            + f" within {percent(audit.mediation.margin)} of the minimal pairs' total effect.",
         ),
         Guard(
             "Pairs left out",
