@@ -206,6 +206,19 @@ def _identity(plan: Recipe) -> str:
 def _save_organism(out: Path, plan: Recipe, pupil: Pupil) -> None:
     """Write an ordinary Hugging Face folder in half precision, plus manifest and recipe."""
     pupil.processor.save_pretrained(out)
+    _describe_video(out / "processor_config.json")
     pupil.model.eval().half().save_pretrained(out)
     Manifest(PROTOCOL if plan.base is not None else None, plan.wiring).save(out)
     (out / "recipe.json").write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n")
+
+
+def _describe_video(path: Path) -> None:
+    """Add a video part to a saved processor, without which the stock class refuses to load it.
+
+    Building one takes torchvision; writing down that it treats frames as images does not.
+    """
+    config = json.loads(path.read_text())
+    shared = ("patch_size", "merge_size", "temporal_patch_size", "size", "image_mean", "image_std")
+    frames = {key: config["image_processor"][key] for key in shared}
+    config["video_processor"] = {"video_processor_type": "Qwen2VLVideoProcessor", **frames}
+    path.write_text(json.dumps(config, indent=2) + "\n")

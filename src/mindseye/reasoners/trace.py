@@ -80,8 +80,8 @@ class Trace:
 
     @property
     def emitted(self) -> bool:
-        """Whether the model imagined at all."""
-        return bool(self.segments)
+        """Whether the model imagined, from start marker to end marker."""
+        return bool(self.segments) and self.segments[-1].end is not None
 
     @property
     def latents(self) -> Float[Tensor, "slots d_model"]:
@@ -124,7 +124,7 @@ class Trace:
         Args:
             forced: Ids fed after the last segment, such as a prefix that two answers share.
         """
-        spoken = positions(self.labels, "answer" if self.emitted else "text")
+        spoken = positions(self.labels, "answer" if self.segments else "text")
         length = int(spoken[0]) if len(spoken) else len(self.labels)
         ids = torch.tensor(list(forced), dtype=torch.long, device=self.embeds.device)
         steps = torch.arange(1, len(ids) + 1, device=self.embeds.device)
