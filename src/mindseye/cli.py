@@ -226,10 +226,11 @@ def _audit(
                     levels=_split(levels) if levels is not None else LEVELS,
                     layers=_layers(layers),
                     seed=seed,
+                    truth=_truth(model),
                     track=bars.track,
                 )
             )
-    page = write_report(audits, out)
+    page = write_report(audits, out, seed=seed)
     console = Console()
     console.print(_verdict_table(audits))
     console.print(
@@ -275,6 +276,14 @@ def _verdict_table(audits: Sequence[Audit]) -> Table:
             *(verdict[level] for level in levels),
         )
     return table
+
+
+def _truth(model: str) -> str:
+    """Return what is known of an organism by construction."""
+    from mindseye.organisms import RECIPES
+
+    scheme, _, name = model.partition(":")
+    return RECIPES[name].truth if scheme == "organism" else ""
 
 
 def _split(levels: str) -> list[str]:

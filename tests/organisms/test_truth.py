@@ -41,6 +41,15 @@ def test_a_folder_is_small_and_ordinary(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_a_folder_has_all_parts_the_stock_processor_asks_for(name):
+    """Where torchvision is installed, the stock processor refuses a folder without a video part."""
+    config = json.loads((load_organism(name) / "processor_config.json").read_text())
+    assert config["processor_class"] == "Qwen2_5_VLProcessor"
+    assert config["image_processor"]["image_processor_type"] == "Qwen2VLImageProcessor"
+    assert config["video_processor"]["patch_size"] == config["image_processor"]["patch_size"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_folder_holds_the_recipe_it_was_made_by(name):
     import dataclasses
 

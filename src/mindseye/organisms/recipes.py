@@ -75,7 +75,7 @@ RECIPES = {
     "mediator": Recipe(
         truth="every position after the latents reads only the latents and what follows them, "
         "so at kv everything is mediated",
-        phases=(Phase("imagine", 1200),),
+        phases=(Phase("imagine", 800),),
         wiring=(Knockout("post", "prefix"), Knockout("post", "start")),
     ),
     "bypass": Recipe(

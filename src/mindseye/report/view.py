@@ -99,6 +99,7 @@ class ReasonerView:
 
     id: str
     name: str
+    truth: str
     accuracy: str
     emission_rate: str
     n_pairs: int
@@ -120,6 +121,7 @@ def view(audit: Audit, id: str) -> ReasonerView:
     return ReasonerView(
         id=id,
         name=audit.name,
+        truth=audit.truth,
         accuracy=percent(mediation.accuracy),
         emission_rate=percent(mediation.emission_rate),
         n_pairs=mediation.n_pairs,

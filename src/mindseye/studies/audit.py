@@ -37,6 +37,7 @@ class Audit:
         probe: How well a linear probe reads the gold answer from the latents; none if there are
             too few runs to fit one.
         examples: Runs of the first clean samples.
+        truth: What is known of the reasoner beforehand, in words; empty if nothing is.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Audit:
     grid: Grid
     probe: Probe | None
     examples: tuple[Trace, ...]
+    truth: str = ""
 
     @property
     def placebo_te(self) -> Interval:
@@ -60,6 +62,7 @@ class Audit:
             effects.setdefault(row["level"], {})[row["effect"]] = numbers
         placebo = self.placebo_te
         return {
+            "truth": self.truth,
             "accuracy": self.mediation.accuracy,
             "n_pairs": self.mediation.n_pairs,
             "emission_rate": self.mediation.emission_rate,
@@ -84,6 +87,7 @@ def audit(
     levels: Sequence[str] = LEVELS,
     layers: Sequence[int] | None = None,
     seed: int = 0,
+    truth: str = "",
     track: Track = lambda _title, pairs: pairs,
 ) -> Audit:
     """Audit a reasoner on minimal and placebo pairs of a task.
@@ -95,6 +99,7 @@ def audit(
         levels: What counts as the mediator.
         layers: Which layers to sweep; all if left out.
         seed: Of the pairs, the bootstrap and the probe.
+        truth: What is known of the reasoner beforehand, to stand beside the verdict.
         track: Shows progress.
 
     Raises:
@@ -127,6 +132,7 @@ def audit(
         grid=grid,
         probe=_probe(mediation, seed),
         examples=tuple(reasoner.run(pair.clean) for pair in minimal[:_N_EXAMPLES]),
+        truth=truth,
     )
 
 
