@@ -1,5 +1,6 @@
 """The shipped organisms are what their recipes say, and the instrument finds it."""
 
+import functools
 import json
 import math
 
@@ -21,7 +22,7 @@ N_PAIRS = 24
 @pytest.fixture(scope="module")
 def mediations(organism):
     pairs = me.task("digits").pairs(N_PAIRS, seed=1)
-    return {name: me.mediate(organism(name), pairs) for name in IMAGINING}
+    return functools.cache(lambda name: me.mediate(organism(name), pairs))
 
 
 def rows(mediation, level):
@@ -79,20 +80,20 @@ def test_answers_on_held_out_handwriting_are_right(organism, name, kind, floor):
 
 
 def test_all_of_the_mediators_effect_goes_through_the_slots(mediations):
-    kv = rows(mediations["mediator"], "kv")
+    kv = rows(mediations("mediator"), "kv")
     assert len(kv) == N_PAIRS
     assert kv[["pde", "tde", "int"]].abs().to_numpy().max() <= 1e-4
     np.testing.assert_allclose(kv["pie"], kv["te"], atol=1e-4)
     np.testing.assert_allclose(kv["tie"], kv["te"], atol=1e-4)
-    assert mediations["mediator"].verdict["kv"] == "mediates"
+    assert mediations("mediator").verdict["kv"] == "mediates"
 
 
 @pytest.mark.parametrize("level", ["embedding", "kv", "span"])
 def test_none_of_the_bypass_effect_goes_through_them(mediations, level):
-    found = rows(mediations["bypass"], level)
+    found = rows(mediations("bypass"), level)
     assert len(found) == N_PAIRS
     assert found[["pie", "tie"]].abs().to_numpy().max() <= 1e-4
-    assert mediations["bypass"].verdict[level] == "negligible"
+    assert mediations("bypass").verdict[level] == "negligible"
 
 
 def test_the_bypass_latents_spell_out_the_answer_all_the_same(organism):
@@ -105,12 +106,12 @@ def test_the_bypass_latents_spell_out_the_answer_all_the_same(organism):
 
 @pytest.mark.parametrize("name", IMAGINING)
 def test_a_runs_own_latents_put_back_reproduce_it(mediations, name):
-    assert mediations[name].guards["identity_max_abs"] <= 1e-4
+    assert mediations(name).guards["identity_max_abs"] <= 1e-4
 
 
 @pytest.mark.parametrize("name", IMAGINING)
 def test_the_two_runs_of_a_pair_have_different_latents(mediations, name):
-    assert mediations[name].guards["latents_moved_min"] > 1e-3
+    assert mediations(name).guards["latents_moved_min"] > 1e-3
 
 
 @pytest.mark.parametrize("name", IMAGINING)
@@ -118,7 +119,7 @@ def test_a_placebo_has_a_total_effect_near_zero(organism, mediations, name):
     placebo = me.mediate(
         organism(name), me.task("digits").pairs(N_PAIRS, kind="placebo", seed=1), levels=("kv",)
     )
-    whole = rows(mediations[name], "kv")["te"].mean()
+    whole = rows(mediations(name), "kv")["te"].mean()
     assert whole > 5
     assert abs(placebo.rows["te"].mean()) < 0.1 * whole
 

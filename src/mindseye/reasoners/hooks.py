@@ -62,6 +62,7 @@ class HookPoint:
         module: Path of the module.
         side: Whether it goes in, comes out, or is the attention pattern beside the output.
         d_head: Width of a head if the last axis is split into heads.
+        in_place: Whether an edit must overwrite the tensor, because the block goes on with it.
     """
 
     module: str
@@ -136,6 +137,7 @@ def hooked(
     Raises:
         EditError: An unknown name.
     """
+    # In order of computation: two names may share a module, and the later must see the earlier.
     points = {name: hook_point(name, model, architecture) for name in visits}
     order = hook_names(model, architecture)
     points = dict(sorted(points.items(), key=lambda item: order.index(item[0])))
@@ -159,7 +161,7 @@ def hooked(
 
 def _on_input(visit: Visit, in_place: bool) -> Callable[..., Any]:
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if in_place:  # the block keeps this very tensor as its residual
+        if in_place:
             new = visit(args[0])
             if new is not None:
                 args[0].copy_(new)

@@ -44,7 +44,7 @@ def load(
     """
     name = str(source)
     folder = _locate(name)
-    manifest = Manifest.load(Path(folder))
+    manifest = Manifest.load(Path(folder)) if Path(folder).is_dir() else Manifest()
     protocol = protocol or manifest.protocol
     if protocol is None:
         raise ProtocolError(
@@ -110,7 +110,7 @@ def _stock(
         processor = load_processor(folder, **shared)
     except ModelError:
         raise
-    except Exception as fault:  # SafetensorError, RuntimeError, TypeError: whatever is in there
+    except Exception as fault:  # a broken checkpoint fails in as many ways as it has files
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else repr(fault)
         raise ModelError(
             f"{name!r} cannot be loaded as a model ({reason}). Expected a Hugging Face folder or "

@@ -47,12 +47,13 @@ class Manifest:
         try:
             data = json.loads(path.read_text())
             protocol = data["protocol"]
-            wiring = tuple(Knockout(str(k["target"]), str(k["source"])) for k in data["wiring"])
+            edges = [(str(k["target"]), str(k["source"])) for k in data["wiring"]]
         except (ValueError, KeyError, TypeError) as fault:
-            if isinstance(fault, ModelError):
-                raise
             raise ModelError(
                 f"{str(path)!r} is not a mindseye manifest ({fault!r}); expected JSON with "
                 "'protocol' and 'wiring'. Mend it or take it away."
             ) from fault
-        return cls(None if protocol is None else LatentProtocol.from_dict(protocol), wiring)
+        return cls(
+            protocol=None if protocol is None else LatentProtocol.from_dict(protocol),
+            wiring=tuple(Knockout(*edge) for edge in edges),
+        )

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mindseye.errors import EditError
 from mindseye.reasoners.spans import PAD, span_ids
 
 __all__ = ["Knockout", "attention_bias"]
@@ -21,6 +22,8 @@ __all__ = ["Knockout", "attention_bias"]
 @dataclass(frozen=True, slots=True)
 class Knockout:
     """Cut the attention edges along which `target` reads `source`, in every layer.
+
+    A position that is in both spans no longer reads itself either.
 
     Attributes:
         target: Span or group of the queries.
@@ -58,6 +61,9 @@ def attention_bias(
         n_queries: How many of the last positions ask.
         knockouts: The edges to cut.
         dtype: The model's dtype.
+
+    Raises:
+        EditError: A position is left nothing to read.
     """
     cut = torch.zeros(PAD + 1, PAD + 1, dtype=torch.bool, device=labels.device)
     cut[:, PAD] = True
@@ -69,7 +75,13 @@ def attention_bias(
     order = torch.arange(n_keys, device=labels.device)
     later = order[None, :] > order[n_keys - n_queries :, None]
     hidden = cut[labels[:, n_keys - n_queries :, None], labels[:, None, :]] | later
-    # A padding row may read itself: a row of minima only would be a uniform read of everything.
-    hidden &= order[None, :] != order[n_keys - n_queries :, None]
+    # Padding reads itself alone: a row of minima would be a uniform read of everything.
+    alone = order[None, :] == order[n_keys - n_queries :, None]
+    hidden &= ~(alone & (labels[:, n_keys - n_queries :, None] == PAD))
+    if bool(hidden.all(dim=-1).any()):
+        raise EditError(
+            f"Knockouts {knockouts} leave some position nothing to read, not even itself; attention "
+            "needs at least one edge. Cut fewer."
+        )
     bias = torch.zeros(hidden.shape, dtype=dtype, device=labels.device)
     return bias.masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
