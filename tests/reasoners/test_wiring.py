@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mindseye.errors import EditError
@@ -30,10 +30,8 @@ def labelled_rows(draw: st.DrawFn) -> tuple[list[list[int]], int]:
 def may_read(labels: list[int], query: int, key: int, cuts: tuple[Knockout, ...]) -> bool:
     if key > query:
         return False
-    if key == query:
-        return True
     if labels[key] == PAD:
-        return False
+        return key == query
     return not any(
         labels[query] in span_ids(cut.target) and labels[key] in span_ids(cut.source)
         for cut in cuts
@@ -46,11 +44,20 @@ def test_the_bias_equals_a_plain_loop_over_queries_keys_and_knockouts(
 ) -> None:
     labels, n_queries = rows
     n_keys = len(labels[0])
+    asked = range(n_keys - n_queries, n_keys)
+    if any(
+        not any(may_read(row, query, key, cuts) for key in range(n_keys))
+        for row in labels
+        for query in asked
+    ):
+        with pytest.raises(EditError, match="nothing to read"):
+            attention_bias(torch.tensor(labels), n_queries, cuts, torch.float32)
+        return
     bias = attention_bias(torch.tensor(labels), n_queries, cuts, torch.float32)
     assert bias.shape == (len(labels), 1, n_queries, n_keys)
     lowest = torch.finfo(torch.float32).min
     for i, row in enumerate(labels):
-        for j, query in enumerate(range(n_keys - n_queries, n_keys)):
+        for j, query in enumerate(asked):
             for key in range(n_keys):
                 wanted = 0.0 if may_read(row, query, key, cuts) else lowest
                 assert bias[i, 0, j, key].item() == wanted
@@ -61,7 +68,10 @@ def test_asking_for_the_last_queries_gives_the_last_rows_of_the_whole_bias(
     rows: tuple[list[list[int]], int], cuts: tuple[Knockout, ...]
 ) -> None:
     labels, n_queries = torch.tensor(rows[0]), rows[1]
-    whole = attention_bias(labels, labels.shape[1], cuts, torch.float32)
+    try:
+        whole = attention_bias(labels, labels.shape[1], cuts, torch.float32)
+    except EditError:
+        assume(False)
     part = attention_bias(labels, n_queries, cuts, torch.float32)
     assert torch.equal(part, whole[:, :, -n_queries:])
 
@@ -75,6 +85,12 @@ def test_a_cut_edge_weighs_exactly_nothing_however_loud_its_key(dtype: torch.dty
     assert (scores + bias[0, 0, 0]).softmax(-1)[0] == 0
     uncut = attention_bias(labels, 1, (), dtype)
     assert (scores + uncut[0, 0, 0]).softmax(-1)[0] == 1
+
+
+def test_a_span_cut_from_itself_no_longer_reads_itself() -> None:
+    labels = torch.tensor([[SPANS.index(s) for s in ("image", "end", "answer")]])
+    bias = attention_bias(labels, 2, (Knockout("post", "segment"),), torch.float32)
+    assert (bias[0, 0] == 0).tolist() == [[True, False, False], [True, False, True]]
 
 
 @pytest.mark.parametrize(("target", "source"), [("answers", "image"), ("answer", "latent")])

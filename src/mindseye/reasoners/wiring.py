@@ -80,8 +80,8 @@ def attention_bias(
     hidden &= ~(alone & (labels[:, n_keys - n_queries :, None] == PAD))
     if bool(hidden.all(dim=-1).any()):
         raise EditError(
-            f"Knockouts {knockouts} leave some position nothing to read, not even itself; attention "
-            "needs at least one edge. Cut fewer."
+            f"Knockouts {knockouts} leave some position nothing to read, not even itself; "
+            "attention needs at least one edge. Cut fewer."
         )
     bias = torch.zeros(hidden.shape, dtype=dtype, device=labels.device)
     return bias.masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
