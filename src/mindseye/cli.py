@@ -96,7 +96,7 @@ def run(
     trace = me.load(model).run(sample, max_new_tokens=max_new_tokens)
     console = Console()
     said = trace.tokens()[trace.n_prompt :]
-    console.print("".join(said), markup=False, highlight=False)
+    console.print("".join(said), markup=False, highlight=False, soft_wrap=True)
     for segment in trace.segments:
         console.print(f"{len(segment.slots)} latents at {segment.slots[0]} to {segment.slots[-1]}")
     console.print(f"answer: {trace.answer}", markup=False, style="bold")
@@ -121,6 +121,11 @@ def mediate(
     )
     _quiet()
     found = me.mediate(me.load(model), [pair], levels=_split(levels))
+    console = Console()
+    for ran in found.runs.to_dict("records"):
+        console.print(
+            f"{ran['side']}: answered {ran['answer']!r}, expected {ran['gold']!r}", markup=False
+        )
     table = Table(title="Effects of one pair on the logit difference, in nats")
     for column in ("level", "te", "pde", "tde", "pie", "tie", "int"):
         table.add_column(column, justify="left" if column == "level" else "right")
@@ -128,7 +133,7 @@ def mediate(
         table.add_row(
             row["level"], *(f"{row[e]:.3f}" for e in ("te", "pde", "tde", "pie", "tie", "int"))
         )
-    Console().print(table)
+    console.print(table)
 
 
 @organisms.command("list")

@@ -30,7 +30,7 @@ SCHEMA_VERSION = 1
 
 _PAIRS_NOTE = (
     "A minimal pair changes one detail of the image, and with it the answer; "
-    "a placebo pair changes a detail that the question is not about."
+    "a placebo pair changes one that leaves the answer as it is."
 )
 _PACKAGES = ("mindseye", "torch", "transformers")
 

@@ -103,6 +103,7 @@ def _points(rows: pd.DataFrame) -> go.Scatter:
         x=rows["mean"].to_list(),
         y=[name.upper() for name in rows.index],
         mode="markers",
+        cliponaxis=False,
         marker={
             "color": [_COLOURS[name] for name in rows.index],
             "symbol": [_SYMBOLS[name] for name in rows.index],
