@@ -110,8 +110,14 @@ def test_the_sweeps_title_names_metric_site_and_direction(two_hooks: Grid) -> No
         assert part in said
 
 
-def test_a_grid_without_any_effect_is_still_drawn(two_hooks: Grid) -> None:
-    flat = replace(two_hooks, rows=two_hooks.rows.assign(effect=0.0))
+@pytest.mark.parametrize("effect", [0.0, 0.001])
+def test_a_map_of_nothing_looks_like_nothing(two_hooks: Grid, effect: float) -> None:
+    faint = replace(two_hooks, rows=two_hooks.rows.assign(effect=effect))
+    assert draw_sweep(faint).layout.coloraxis.cmax == 2  # a tenth of the whole difference of 20
+
+
+def test_a_grid_without_any_difference_is_still_drawn(two_hooks: Grid) -> None:
+    flat = replace(two_hooks, rows=two_hooks.rows.assign(effect=0.0, clean=0.0, reference=0.0))
     assert draw_sweep(flat).layout.coloraxis.cmax == 1
 
 

@@ -86,7 +86,7 @@ RECIPES = {
         reads_latents=True,
     ),
     "natural": Recipe(
-        truth="unknown: trained as Mirage is, without wiring",
+        truth="nothing: it is trained as Mirage is, without wiring",
         phases=(Phase("copy", 600), Phase("imagine", 800)),
     ),
 }

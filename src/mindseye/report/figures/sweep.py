@@ -29,18 +29,24 @@ _DIRECTIONS = {
 }
 
 
+_LEAST_SHARE = 0.1
+"""Share of the whole difference at which the colour scale ends at the earliest."""
+
+
 @register("figure", "sweep")
 def draw_sweep(grid: Grid) -> go.Figure:
     """Draw the mean effect of every site as a heatmap, layers up and slots across.
 
-    Colours diverge around zero and share one scale between hooks.
+    Colours diverge around zero and share one scale between hooks. The scale never ends below a
+    tenth of the pairs' whole difference, so that a map of nothing looks like nothing.
 
     Args:
         grid: What `sweep` found.
     """
     means = grid.mean()
     hooks = list(dict.fromkeys(means["hook"]))
-    bound = float(means["effect"].abs().max()) or 1.0
+    whole = (means["clean"] - means["reference"]).abs().max()
+    bound = float(max(means["effect"].abs().max(), _LEAST_SHARE * whole)) or 1.0
     figure = make_subplots(
         rows=1,
         cols=len(hooks),
