@@ -81,12 +81,17 @@ def test_some_earlier_site_does_reach_the_answer(mediator, pairs):
         ({"layers": [9]}, "layers 0 to 3"),
         ({"hooks": ("hook_nothing",)}, "hook_resid_pre"),
         ({"at": "nowhere"}, "latents"),
-        ({"direction": "sideways"}, "'denoising' and 'noising'"),
     ],
 )
 def test_sites_that_do_not_exist_are_refused(mediator, pairs, arguments, words):
     with pytest.raises(EditError, match=words):
         me.sweep(mediator, pairs, **arguments)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_another_direction_is_refused(mediator, pairs):
+    with pytest.raises(EditError, match="'denoising' and 'noising'"):
+        me.sweep(mediator, pairs, direction="sideways")
 
 
 def test_a_model_that_did_not_imagine_is_no_empty_grid(mediator, pairs, monkeypatch):

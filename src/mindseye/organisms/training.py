@@ -153,10 +153,10 @@ def _save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for name, parameter in trained.items():
-        state = optimiser.state[parameter]
         tensors[f"weight.{name}"] = parameter.detach().contiguous()
-        tensors[f"exp_avg.{name}"] = state["exp_avg"]
-        tensors[f"exp_avg_sq.{name}"] = state["exp_avg_sq"]
+        # What no lesson has trained yet has no state.
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"{key}.{name}"] = value
     metadata = {"step": str(step), "recipe": _identity(plan)}
     partial = folder / "partial"
     save_file(tensors, partial, metadata)
@@ -191,11 +191,12 @@ def _resume(
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[f"weight.{name}"])
-            optimiser.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": tensors[f"exp_avg.{name}"].to(parameter.device),
-                "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter.device),
-            }
+            if f"step.{name}" in tensors:
+                optimiser.state[parameter] = {
+                    "step": tensors[f"step.{name}"],
+                    "exp_avg": tensors[f"exp_avg.{name}"].to(parameter.device),
+                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter.device),
+                }
     return step
 
 
