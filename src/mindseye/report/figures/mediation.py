@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -70,7 +71,7 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
         rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
         figure.add_trace(_points(rows.loc[list(EFFECTS)]), row=row, col=column)
     figure.update_annotations(font={"size": 13, "color": INK})
-    figure.update_xaxes(gridcolor=LINE, automargin=True, matches="x", rangemode="tozero")
+    figure.update_xaxes(gridcolor=LINE, automargin=True, matches="x", range=_range(mediation))
     figure.update_layout(xaxis_matches=None)  # the others match it; plotly.js warns of a loop
     figure.update_xaxes(zeroline=True, zerolinecolor=MUTED, zerolinewidth=1)
     figure.update_xaxes(
@@ -83,6 +84,15 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
         subtitle=f"Mean over pairs with 95% bootstrap intervals, {plotly_text(mediation.outcome)}",
         height=220 * len(levels) + 90 if stacked else 340,
     )
+
+
+def _range(mediation: Mediation) -> list[float]:
+    """Return the ends of the x axis: zero and every interval, with room for the markers."""
+    ends = mediation.effects[["mean", "low", "high"]].to_numpy().ravel()
+    ends = ends[np.isfinite(ends)]
+    low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
+    room = 0.06 * (high - low) or 1.0
+    return [low - room, high + room]
 
 
 def _points(rows: pd.DataFrame) -> go.Scatter:
@@ -103,7 +113,6 @@ def _points(rows: pd.DataFrame) -> go.Scatter:
         x=rows["mean"].to_list(),
         y=[name.upper() for name in rows.index],
         mode="markers",
-        cliponaxis=False,
         marker={
             "color": [_COLOURS[name] for name in rows.index],
             "symbol": [_SYMBOLS[name] for name in rows.index],
