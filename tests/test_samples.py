@@ -37,9 +37,18 @@ def test_an_empty_question_is_refused(question: str) -> None:
         sample(question=question, id="s7")
 
 
-def test_a_sample_without_images_is_refused() -> None:
-    with pytest.raises(SampleError, match=r"'s7' has no image; it takes at least one"):
-        sample(images=(), id="s7")
+def test_a_sample_may_have_no_images_and_then_says_so_when_asked_for_one() -> None:
+    bare = sample(images=(), id="s7")
+    assert bare.images == ()
+    assert bare.question == "Which?"
+    with pytest.raises(SampleError, match=r"'s7' has no image; what was asked of it takes one"):
+        _ = bare.image
+
+
+def test_a_pair_may_be_about_words_alone_but_not_about_one_image_and_none() -> None:
+    assert Pair(sample("3", images=()), sample("5", images=())).answers == ("3", "5")
+    with pytest.raises(SampleError, match=r"'p1' has images of 6x4 \(clean\) and"):
+        Pair(sample("3"), sample("5", images=()), id="p1")
 
 
 def test_bad_samples_are_value_errors_and_ours() -> None:
@@ -66,6 +75,13 @@ def test_a_sample_reads_its_image_from_a_file(tmp_path: Path) -> None:
 def test_the_image_of_any_sample_is_rgb_bytes(drawn: Sample) -> None:
     assert drawn.image.dtype == np.uint8
     assert drawn.image.shape[2:] == (3,)
+
+
+@given(strategies.samples(n_images=0))
+def test_any_sample_without_images_lacks_an_image_and_nothing_else(drawn: Sample) -> None:
+    assert drawn.answer in drawn.options
+    with pytest.raises(SampleError, match="has no image"):
+        _ = drawn.image
 
 
 # Pairs

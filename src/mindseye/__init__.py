@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from mindseye.errors import MindseyeError
     from mindseye.plugins import register
     from mindseye.readouts import probe
-    from mindseye.reasoners import Edit, Knockout, LatentProtocol, Reasoner, Trace, load
+    from mindseye.reasoners import (
+        Edit,
+        Knockout,
+        LatentProtocol,
+        Reasoner,
+        Sampling,
+        Trace,
+        inspect,
+        load,
+        protocol,
+        wrap,
+    )
     from mindseye.samples import Pair, Sample
     from mindseye.tasks import task
 
@@ -29,13 +40,17 @@ _ROOMS = {
     "Pair": "samples",
     "Reasoner": "reasoners",
     "Sample": "samples",
+    "Sampling": "reasoners",
     "Trace": "reasoners",
+    "inspect": "reasoners",
     "load": "reasoners",
     "mediate": "causal",
     "probe": "readouts",
+    "protocol": "reasoners",
     "register": "plugins",
     "sweep": "engine",
     "task": "tasks",
+    "wrap": "reasoners",
 }
 
 __all__ = [
@@ -46,13 +61,17 @@ __all__ = [
     "Pair",
     "Reasoner",
     "Sample",
+    "Sampling",
     "Trace",
+    "inspect",
     "load",
     "mediate",
     "probe",
+    "protocol",
     "register",
     "sweep",
     "task",
+    "wrap",
 ]
 
 

@@ -15,13 +15,13 @@ from mindseye.errors import UnknownNameError
 
 __all__ = ["find", "names", "register"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F")
 
-_offers: dict[tuple[str, str], Callable[..., Any]] = {}
+_offers: dict[tuple[str, str], Any] = {}
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
-    """Offer a function or class as `name`. Re-running its notebook cell replaces it.
+    """Offer a function, a class or an object as `name`. Re-running its notebook cell replaces it.
 
     Raises:
         ValueError: Another module already holds the name.
@@ -37,13 +37,14 @@ def register(kind: str, name: str) -> Callable[[F], F]:
     return offer
 
 
-def _home(plugin: Callable[..., Any]) -> str:
-    """Return where a plug-in is defined; partials and other nameless callables are themselves."""
+def _home(plugin: object) -> str:
+    """Return where a plug-in is defined; partials and other nameless things are themselves."""
     module = getattr(plugin, "__module__", None)
-    return f"{module}.{getattr(plugin, '__qualname__', repr(plugin))}"
+    own = repr(plugin) if callable(plugin) else type(plugin).__qualname__
+    return f"{module}.{getattr(plugin, '__qualname__', own)}"
 
 
-def find(kind: str, name: str) -> Callable[..., Any]:
+def find(kind: str, name: str) -> Any:
     """Return the plug-in called `name`, importing its package if need be.
 
     Raises:

@@ -29,7 +29,7 @@ class Sample:
     """One question about one or more images.
 
     Attributes:
-        images: The images, in the order the prompt shows them.
+        images: The images, in the order the prompt shows them; none for a text model.
         question: What is asked; the reasoner's chat template goes around it.
         answer: The gold answer.
         options: The answers to choose from; empty if the question is open.
@@ -56,7 +56,7 @@ class Sample:
         """Refuse what no model could be asked.
 
         Raises:
-            SampleError: The question is empty, or there is no tuple of at least one image.
+            SampleError: The question is empty, or the images are no tuple.
         """
         if not isinstance(self.images, tuple):
             raise SampleError(
@@ -68,12 +68,16 @@ class Sample:
                 f"Sample {self.id!r} has the empty question {self.question!r}; "
                 "a question is a non-empty text. Give it one."
             )
-        if not self.images:
-            raise SampleError(f"Sample {self.id!r} has no image; it takes at least one.")
 
     @property
     def image(self) -> Pixels:
-        """The first image, read if need be."""
+        """The first image, read if need be.
+
+        Raises:
+            SampleError: There is none, or it cannot be read.
+        """
+        if not self.images:
+            raise SampleError(f"Sample {self.id!r} has no image; what was asked of it takes one.")
         return read_image(self.images[0])
 
 
@@ -200,4 +204,4 @@ def _pixels(image: Image.Image, name: str) -> Pixels:
 
 
 def _sizes(sizes: list[tuple[int, ...]]) -> str:
-    return ", ".join(f"{width}x{height}" for height, width in sizes)
+    return ", ".join(f"{width}x{height}" for height, width in sizes) or "no image"

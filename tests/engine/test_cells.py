@@ -61,7 +61,7 @@ def test_the_kv_cell_is_a_cache_spliced_by_hand(natural, runs, cells, level, spa
         decoder(
             inputs_embeds=run.embeds[None],
             attention_mask=attention_bias(run.labels[None], n, (), run.embeds.dtype),
-            position_ids=run.rotary[:, None],
+            position_ids=run.position_ids[:, None],
             past_key_values=cache,
             use_cache=True,
         )
@@ -83,7 +83,7 @@ def test_the_kv_cell_is_a_cache_spliced_by_hand(natural, runs, cells, level, spa
     states = decoder(
         inputs_embeds=reference.embeds[None, -1:],
         attention_mask=bias,
-        position_ids=reference.rotary[:, None, -1:],
+        position_ids=reference.position_ids[:, None, -1:],
         past_key_values=spliced,
         use_cache=True,
     ).last_hidden_state

@@ -62,7 +62,7 @@ def test_a_folder_holds_the_recipe_it_was_made_by(name):
 def test_a_run_has_a_start_marker_four_latents_an_end_marker_and_an_answer(organism, name):
     reasoner = organism(name)
     trace = reasoner.run(me.task("digits").samples(1)[0])
-    generated = trace.token_ids[trace.n_prompt :].tolist()
+    generated = trace.token_ids.tolist()
     tokens = reasoner.tokens
     assert generated[:6] == [tokens.start, *[tokens.pad] * 4, tokens.end]
     assert trace.latents.shape == (4, 128)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mindseye.reasoners import Reasoner
+from mindseye.reasoners import Reasoner, wrap
 from mindseye.reasoners.prompt import encode
 from mindseye.samples import Sample
 
@@ -22,9 +22,9 @@ def generate(
     out = reasoner.model.generate(
         input_ids=prompt.input_ids,
         attention_mask=prompt.attention_mask,
-        mm_token_type_ids=prompt.mm_token_type_ids,
-        pixel_values=prompt.pixel_values,
-        image_grid_thw=prompt.image_grid_thw,
+        mm_token_type_ids=prompt.features["mm_token_type_ids"],
+        pixel_values=prompt.features["pixel_values"],
+        image_grid_thw=prompt.features["image_grid_thw"],
         do_sample=False,
         max_new_tokens=N_NEW,
         suppress_tokens=[reasoner.tokens.start] if ban else None,
@@ -35,7 +35,8 @@ def generate(
 
 def ours(reasoner: Reasoner, sample: Sample, *, imagine: bool = False) -> list[int]:
     trace = reasoner.run(sample, max_new_tokens=N_NEW, imagine=imagine)
-    return trace.token_ids[trace.n_prompt :].tolist()
+    assert torch.equal(trace.token_ids, trace.sampled_ids) == (not trace.segments)
+    return trace.token_ids.tolist()
 
 
 def test_without_imagination_our_loop_says_what_stock_generate_says(
@@ -62,9 +63,9 @@ def test_logits_agree_at_every_step(reasoner: Reasoner, samples: list[Sample]) -
     stock = reasoner.model.generate(
         input_ids=prompt.input_ids,
         attention_mask=prompt.attention_mask,
-        mm_token_type_ids=prompt.mm_token_type_ids,
-        pixel_values=prompt.pixel_values,
-        image_grid_thw=prompt.image_grid_thw,
+        mm_token_type_ids=prompt.features["mm_token_type_ids"],
+        pixel_values=prompt.features["pixel_values"],
+        image_grid_thw=prompt.features["image_grid_thw"],
         do_sample=False,
         max_new_tokens=N_NEW,
         suppress_tokens=[reasoner.tokens.start],
@@ -102,6 +103,7 @@ def test_both_loops_stop_at_the_same_end_of_sequence(
     free = ours(reasoner, samples[0])
     eos = next(token for token in free[2:] if token not in free[:2])
     monkeypatch.setattr(reasoner.model.generation_config, "eos_token_id", eos)
-    cut = ours(reasoner, samples[0])
+    stopping = wrap(reasoner.model, reasoner.processor, reasoner.protocol)
+    cut = ours(stopping, samples[0])
     assert cut == free[: free.index(eos) + 1] == generate(reasoner, samples[:1])[0]
     assert len(cut) < len(free)

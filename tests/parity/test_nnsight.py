@@ -31,7 +31,7 @@ def inputs(trace: Trace) -> dict[str, Any]:
     return {
         "inputs_embeds": trace.embeds[None],
         "attention_mask": attention_bias(labels, labels.shape[1], (), trace.embeds.dtype),
-        "position_ids": trace.rotary[:, None],
+        "position_ids": trace.position_ids[:, None],
         "use_cache": False,
     }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from mindseye.errors import EditError, MindseyeError, ModelError, ProtocolError, UnknownNameError
 from mindseye.organisms.blank import PROTOCOL
-from mindseye.reasoners import Knockout, LatentProtocol, Reasoner, load
+from mindseye.reasoners import Knockout, LatentProtocol, Reasoner, load, protocol, wrap
 from mindseye.reasoners.manifest import MANIFEST, Manifest
 from mindseye.samples import Sample
 
@@ -132,16 +133,116 @@ def test_an_empty_folder_or_a_file_is_no_model(
     assert "is no model folder: it has no config.json" in str(refusal(path))
 
 
+STRANGE = LatentProtocol("<|strange_start|>", "<|strange_pad|>", "<|strange_end|>", n_slots=4)
+
+
+def make_strange(folder: Path) -> None:
+    """Give a checkpoint's markers names that no family uses; their ids stay."""
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        text = (folder / file).read_text()
+        assert "<|latent_" in text
+        (folder / file).write_text(text.replace("<|latent_", "<|strange_"))
+
+
 def test_a_folder_without_a_protocol_is_refused_unless_one_is_given(copy: Path) -> None:
     (copy / MANIFEST).unlink()
+    make_strange(copy)
     fault = refusal(copy)
     assert isinstance(fault, ProtocolError)
-    assert "pass protocol=LatentProtocol(...)" in str(fault)
+    assert "no known family's tokens; presets are" in str(fault)
+    assert "mirage" in str(fault)
+    assert "or a LatentProtocol(...)" in str(fault)
+    given = load(copy, protocol=STRANGE, device="cpu")
+    assert given.protocol == STRANGE
+    assert given.report.recognised == "given"
+
+
+def test_a_model_of_strange_tokens_is_wrapped_only_with_a_protocol(copy: Path) -> None:
+    make_strange(copy)
+    loaded = load(copy, protocol=STRANGE, device="cpu")
+    with pytest.raises(ProtocolError, match="no known family's tokens"):
+        wrap(loaded.model, loaded.processor)
+    with pytest.raises(ProtocolError, match="no known family's tokens"):
+        wrap(loaded.model)
+    assert wrap(loaded.model, loaded.processor, STRANGE).tokens == loaded.tokens
+
+
+def test_a_folder_without_a_manifest_is_recognised_by_its_tokens(copy: Path) -> None:
+    (copy / MANIFEST).unlink()
+    told = load(copy, device="cpu")
+    assert told.protocol == protocol("mirage") != PROTOCOL
+    assert "preset mirage, by '<|latent_start|>', '<|latent_pad|>'" in told.report.recognised
+    assert "protocol='ilvr'" in told.report.recognised
+    assert wrap(told.model, told.processor).protocol == told.protocol
+    assert load(copy, protocol="ilvr", device="cpu").protocol == protocol("ilvr")
     assert load(copy, protocol=PROTOCOL, device="cpu").protocol == PROTOCOL
 
 
-def test_a_hub_id_without_a_protocol_is_refused_before_anything_is_downloaded() -> None:
-    assert isinstance(refusal("nobody/nothing"), ProtocolError)
+def test_a_manifest_that_says_there_is_no_protocol_is_believed(copy: Path) -> None:
+    Manifest(None).save(copy)
+    fault = refusal(copy)
+    assert isinstance(fault, ProtocolError)
+    assert f"{MANIFEST} has none" in str(fault)
+    assert load(copy, protocol="mirage", device="cpu").protocol == protocol("mirage")
+
+
+def test_a_manifest_goes_before_the_tokens_and_a_given_name_before_the_manifest(
+    folder: Path,
+) -> None:
+    told = load(folder, device="cpu")
+    assert told.protocol == PROTOCOL
+    assert MANIFEST in told.report.recognised
+    assert load(folder, protocol="mirage", device="cpu").protocol == protocol("mirage")
+
+
+def test_a_preset_that_nobody_offers_is_refused_with_those_there_are(folder: Path) -> None:
+    fault = refusal(folder, protocol="mirages")
+    assert isinstance(fault, UnknownNameError)
+    assert "mirage" in str(fault)
+
+
+def test_a_preset_whose_tokens_the_checkpoint_lacks_is_refused_by_token(folder: Path) -> None:
+    fault = refusal(folder, protocol="monet_vllm")
+    assert isinstance(fault, ProtocolError)
+    assert "no token '<abs_vis_token" in str(fault)
+
+
+@pytest.mark.parametrize("name", ["lvr_vector", "codi"])
+def test_a_preset_whose_weights_the_checkpoint_lacks_is_refused_by_name(
+    copy: Path, name: str
+) -> None:
+    wanted = protocol(name, start=8, pad=7, end=9)
+    fault = refusal(copy, protocol=wanted)
+    assert isinstance(fault, ProtocolError)
+    assert (wanted.map or "lvr_latent_end_emb") in str(fault)
+    assert "no extra weights" in str(fault)
+
+
+def test_a_layer_that_the_model_lacks_cannot_be_fed_back(folder: Path) -> None:
+    last = dataclasses.replace(PROTOCOL, source="layer:3")
+    assert load(folder, protocol=last, device="cpu").protocol == last
+    fault = refusal(folder, protocol=dataclasses.replace(PROTOCOL, source="layer:4"))
+    assert isinstance(fault, ProtocolError)
+    assert "layers 0 to 3" in str(fault)
+
+
+def test_a_run_ends_at_the_generation_configs_end_of_sequence_unless_told_otherwise(
+    copy: Path,
+) -> None:
+    assert load(copy, device="cpu").eos == {2}
+    edit_json(copy / "generation_config.json", lambda c: c.update(eos_token_id=[2, 5]))
+    several = load(copy, device="cpu")
+    assert several.eos == {2, 5}
+    assert wrap(several.model, several.processor, PROTOCOL).eos == {2, 5}
+    assert wrap(several.model, several.processor, PROTOCOL, eos=7).eos == {7}
+    assert wrap(several.model, several.processor, PROTOCOL, eos=(7, 8)).eos == {7, 8}
+    assert wrap(several.model, several.processor, PROTOCOL, eos=()).eos == set()
+
+
+def test_a_hub_id_that_is_not_in_the_cache_is_refused_without_the_network() -> None:
+    fault = refusal("nobody/nothing", local_files_only=True)
+    assert isinstance(fault, ModelError)
+    assert "nobody/nothing" in str(fault)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +274,24 @@ def test_a_missing_weight_is_refused_by_name(copy: Path) -> None:
 
 
 def test_a_weight_too_many_is_refused_by_name(copy: Path) -> None:
-    edit_weights(copy, lambda w: w.update({"lvr_head.weight": torch.zeros(2, 2)}))
+    edit_weights(copy, lambda w: w.update({"stray_head.weight": torch.zeros(2, 2)}))
     fault = refusal(copy)
     assert "unexpected keys" in str(fault)
-    assert "lvr_head.weight" in str(fault)
+    assert "stray_head.weight" in str(fault)
+
+
+def test_a_weight_too_many_is_refused_even_if_a_known_map_has_its_beginning(copy: Path) -> None:
+    edit_weights(copy, lambda w: w.update({"lvr_head.weight": torch.zeros(2, 2)}))
+    assert "lvr_head.weight" in str(refusal(copy))
+
+
+def test_a_vector_beside_the_stock_weights_is_kept_and_named_in_the_report(copy: Path) -> None:
+    vector = torch.arange(128.0)
+    edit_weights(copy, lambda w: w.update({"lvr_latent_end_emb": vector}))
+    found = load(copy, device="cpu")
+    assert found.report.extras == ("lvr_latent_end_emb",)
+    assert torch.equal(found.modules["lvr_latent_end_emb"], vector)
+    assert found.protocol == PROTOCOL
 
 
 def test_a_weight_of_another_shape_is_refused(copy: Path) -> None:
@@ -191,8 +306,15 @@ def test_a_malformed_config_is_refused(copy: Path, content: str) -> None:
 
 
 def test_an_architecture_that_has_no_row_is_refused_and_says_where_to_add_one(copy: Path) -> None:
-    edit_json(copy / "config.json", lambda c: c.update(model_type="llama"))
+    (copy / "config.json").write_text('{"model_type": "mamba"}')
     assert "Add a row to reasoners/architectures.py" in str(refusal(copy))
+
+
+def test_an_architecture_that_transformers_does_not_know_is_refused_by_name(copy: Path) -> None:
+    edit_json(copy / "config.json", lambda c: c.update(model_type="unicorn_vl"))
+    fault = refusal(copy)
+    assert isinstance(fault, ModelError)
+    assert "unicorn_vl" in str(fault)
 
 
 @pytest.mark.parametrize("part", ["tokenizer.json", "processor_config.json"])
@@ -233,7 +355,16 @@ MANIFESTS = {
     "the protocol is an empty text": '{"protocol": "", "wiring": []}',
     "the protocol is a text": '{"protocol": "monet", "wiring": []}',
     "the protocol is a list": '{"protocol": [1], "wiring": []}',
+    "a protocol's field is unknown": '{"protocol": {"source": "token_embedding", "stop": 3}, '
+    '"wiring": []}',
 }
+
+
+def test_fields_that_a_manifests_protocol_leaves_out_have_their_defaults(copy: Path) -> None:
+    edit_json(copy / MANIFEST, lambda m: m["protocol"].pop("n_slots"))
+    edit_json(copy / MANIFEST, lambda m: m["protocol"].update(end_by_token=True))
+    found = load(copy, device="cpu").protocol
+    assert found == dataclasses.replace(PROTOCOL, n_slots=None, end_by_token=True)
 
 
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS.keys())
@@ -259,14 +390,27 @@ def test_a_malformed_manifest_is_refused_even_if_a_protocol_is_given(
         {"n_slots": 2.5},
         {"n_slots": None},
         {"n_slots": True},
-        {"start": 5},
+        {"start": 3.5},
+        {"start": True},
         {"start": None},
+        {"start": 10**6},
+        {"start": -(10**6)},
         {"pad": []},
+        {"pad": [None]},
+        {"pad": {}},
         {"end": {}},
+        {"end": None},
         {"start": "<|not a token|>"},
-        {"trigger": "sampled"},
+        {"trigger": "now and then"},
+        {"source": "layer:99"},
+        {"source": 3},
+        {"map": "lvr_head"},
+        {"end_by_vector": {"name": "lvr_latent_end_emb"}},
+        {"steps": 4},
     ],
+    ids=str,
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_manifest_with_a_bad_protocol_is_refused(copy: Path, change: dict[str, object]) -> None:
     edit_json(copy / MANIFEST, lambda m: m["protocol"].update(change))
     assert isinstance(refusal(copy), ProtocolError)

@@ -88,19 +88,19 @@ def test_the_system_span_holds_the_templates_system_turn_and_the_header_its_last
 
 def test_the_image_span_holds_every_placeholder_and_what_closes_it(reasoner: Reasoner) -> None:
     prompt = encode(reasoner.processor, [ask("Which digit?")])
-    n_patches = int(prompt.image_grid_thw.prod()) // 4
+    n_patches = int(prompt.features["image_grid_thw"].prod()) // 4
     image = said(reasoner, prompt, 0, "image")
     assert image == "<|image_pad|>" * n_patches + "<|vision_end|>"
-    assert int(prompt.mm_token_type_ids.sum()) == n_patches
+    assert int(prompt.features["mm_token_type_ids"].sum()) == n_patches
 
 
 def test_two_images_share_one_span_before_the_question(reasoner: Reasoner) -> None:
     other = np.tile(PIXELS, (2, 1, 1))
     prompt = encode(reasoner.processor, [ask("Which digit?", PIXELS, other)])
-    assert len(prompt.image_grid_thw) == 2
+    assert len(prompt.features["image_grid_thw"]) == 2
     assert order_of(prompt.labels[0]) == ["system", "image", "question", "header"]
     assert said(reasoner, prompt, 0, "question") == "Which digit?"
-    n_patches = int(prompt.image_grid_thw.prod(dim=1).sum()) // 4
+    n_patches = int(prompt.features["image_grid_thw"].prod(dim=1).sum()) // 4
     assert said(reasoner, prompt, 0, "image").count("<|image_pad|>") == n_patches
     one = encode(reasoner.processor, [ask("Which digit?", PIXELS)])
     assert prompt.labels.shape[1] > one.labels.shape[1]
@@ -115,10 +115,13 @@ def test_a_path_a_pil_image_and_an_array_make_the_same_prompt(
     wanted = encode(reasoner.processor, [ask("Which digit?", PIXELS)])
     for source in (picture, path, str(path)):
         prompt = encode(reasoner.processor, [ask("Which digit?", source)])
-        for field in dataclasses.fields(Prompt):
-            assert torch.equal(getattr(prompt, field.name), getattr(wanted, field.name))
+        for name in ("input_ids", "attention_mask", "labels"):
+            assert torch.equal(getattr(prompt, name), getattr(wanted, name))
+        assert prompt.features.keys() == wanted.features.keys() >= {"pixel_values"}
+        for name, feature in wanted.features.items():
+            assert torch.equal(prompt.features[name], feature), name
     changed = encode(reasoner.processor, [ask("Which digit?", 255 - PIXELS)])
-    assert not torch.equal(changed.pixel_values, wanted.pixel_values)
+    assert not torch.equal(changed.features["pixel_values"], wanted.features["pixel_values"])
 
 
 def test_unequal_prompts_are_padded_on_the_left_and_labelled_as_when_alone(
@@ -143,29 +146,34 @@ def test_a_padded_prompt_embeds_and_sits_where_the_same_prompt_alone_does(
     model, architecture = reasoner.model, reasoner.architecture
     batch = encode(reasoner.processor, samples)
     with torch.no_grad():
-        embeds = architecture.embed(model, batch)
-        rotary = architecture.positions(model, batch)
+        together = architecture.prefill(model, batch)
         for row, sample in enumerate(samples):
-            alone = encode(reasoner.processor, [sample])
-            n_pad = batch.labels.shape[1] - alone.labels.shape[1]
-            torch.testing.assert_close(
-                embeds[row, n_pad:], architecture.embed(model, alone)[0], **BATCHING
-            )
-            assert torch.equal(rotary[:, row, n_pad:], architecture.positions(model, alone)[:, 0])
+            prompt = encode(reasoner.processor, [sample])
+            alone = architecture.prefill(model, prompt)
+            begin = batch.labels.shape[1] - prompt.labels.shape[1]
+            torch.testing.assert_close(together.embeds[row, begin:], alone.embeds[0], **BATCHING)
+            assert torch.equal(together.position_ids[:, row, begin:], alone.position_ids[:, 0])
+            assert torch.equal(together.image_mask[row, begin:], alone.image_mask[0])
+            assert not together.image_mask[row, :begin].any()
     image = positions(batch.labels[0], "image")[0]
-    assert not torch.allclose(embeds[0, image], embeds[1, image], atol=1e-2)
+    assert not torch.allclose(together.embeds[0, image], together.embeds[1, image], atol=1e-2)
 
 
 def test_an_image_of_an_impossible_shape_is_refused_and_names_its_sample(
     reasoner: Reasoner,
 ) -> None:
     strip = np.zeros((2, 2000, 3), np.uint8)
-    with pytest.raises(SampleError, match="image processor refused a batch of 1 samples"):
-        encode(reasoner.processor, [ask("Which digit?", strip)])
+    refused = r"processor refused a batch of 1 samples \('strip' first\)"
+    with pytest.raises(SampleError, match=refused):
+        encode(reasoner.processor, [dataclasses.replace(ask("Which digit?", strip), id="strip")])
 
 
 def test_a_template_that_drops_the_question_is_refused(reasoner: Reasoner) -> None:
     class Deaf:
+        chat_template = "one that says the same to everybody"
+        image_processor = reasoner.processor.image_processor
+        tokenizer = reasoner.processor.tokenizer
+
         def apply_chat_template(self, *_: object, **__: object) -> str:
             return "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|><|im_end|>"
 
@@ -185,6 +193,6 @@ def test_a_question_that_spells_out_a_placeholder_is_refused_or_asked_as_text(
     except SampleError:
         return
     placeholders = prompt.input_ids[0] == reasoner.model.config.image_token_id
-    assert torch.equal(placeholders, prompt.mm_token_type_ids[0] == 1)
-    assert int(placeholders.sum()) == int(prompt.image_grid_thw.prod()) // 4
+    assert torch.equal(placeholders, prompt.features["mm_token_type_ids"][0] == 1)
+    assert int(placeholders.sum()) == int(prompt.features["image_grid_thw"].prod()) // 4
     assert said(reasoner, prompt, 0, "question") == f"What is {marker} for?"

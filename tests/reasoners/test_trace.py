@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mindseye.errors import EditError
-from mindseye.reasoners import Edit, Reasoner, Trace, load
-from mindseye.reasoners.protocol import LatentTokens
+from mindseye.reasoners import Edit, Reasoner, Trace, load, wrap
+from mindseye.reasoners.protocols import LatentTokens
 from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.stream import Stream
 from mindseye.samples import Sample
@@ -40,11 +40,32 @@ def test_every_position_of_a_run_is_in_exactly_one_span(traces: list[Trace]) -> 
 def test_a_runs_parts_agree_in_length(traces: list[Trace]) -> None:
     for trace in traces:
         n_seq = len(trace.labels)
-        assert len(trace.embeds) == trace.rotary.shape[1] == n_seq
-        assert len(trace.token_ids) == n_seq + 1
-        assert len(trace.logits) == len(trace.token_ids) - trace.n_prompt
-        assert len(trace.fed) == n_seq - trace.n_prompt
-        assert len(trace.tokens()) == len(trace.token_ids)
+        assert len(trace.embeds) == trace.position_ids.shape[1] == n_seq
+        assert len(trace.all_ids) == n_seq + 1
+        assert len(trace.logits) == len(trace.token_ids) == len(trace.sampled_ids)
+        assert len(trace.token_ids) == n_seq + 1 - trace.n_prompt
+        assert len(trace.fed) == len(trace.fed_is_latent) == n_seq - trace.n_prompt
+        assert len(trace.tokens()) == len(trace.all_ids)
+
+
+def test_a_runs_ids_are_its_prompts_and_then_its_own(traces: list[Trace]) -> None:
+    for trace in traces:
+        assert torch.equal(trace.prompt_ids, trace.prompt.input_ids[0])
+        assert len(trace.prompt_ids) == trace.n_prompt
+        assert trace.all_ids == [*trace.prompt_ids.tolist(), *trace.token_ids.tolist()]
+        read = trace.reasoner.processor.tokenizer.decode
+        assert trace.tokens() == [read([index]) for index in trace.all_ids]
+
+
+def test_what_was_sampled_is_what_the_kept_logits_liked_best(traces: list[Trace]) -> None:
+    for trace in traces:
+        assert torch.equal(trace.sampled_ids, trace.logits.argmax(-1))
+        (segment,) = trace.segments
+        inside = slice(segment.slots[0] - trace.n_prompt, segment.end - trace.n_prompt + 1)
+        assert not torch.equal(trace.sampled_ids[inside], trace.token_ids[inside])
+        outside = torch.ones(len(trace.token_ids), dtype=torch.bool)
+        outside[inside] = False
+        assert torch.equal(trace.sampled_ids[outside], trace.token_ids[outside])
 
 
 def test_an_imagining_run_has_one_segment_between_its_markers(traces: list[Trace]) -> None:
@@ -54,10 +75,15 @@ def test_an_imagining_run_has_one_segment_between_its_markers(traces: list[Trace
         assert segment.slots == tuple(range(segment.start + 1, segment.start + 5))
         assert segment.end == segment.slots[-1] + 1
         assert segment.stop == "count"
-        shown = trace.token_ids[segment.start : segment.end + 1].tolist()
+        assert segment.sources == tuple(slot - 1 for slot in segment.slots)
+        shown = trace.all_ids[segment.start : segment.end + 1]
         ids = trace.reasoner.tokens
-        assert shown == [ids.start, *[ids.pad] * 4, ids.end]
+        assert shown == [ids.start, *segment.visible_ids, ids.end]
+        assert segment.visible_ids == (ids.pad,) * 4
         assert trace.spans["latents"].tolist() == list(segment.slots)
+        assert torch.equal(trace.latent_positions, trace.spans["latents"])
+        after = torch.arange(trace.n_prompt, len(trace.labels))
+        assert torch.equal(after[trace.fed_is_latent], trace.latent_positions)
 
 
 def test_runs_of_the_same_sample_are_equal_and_of_different_samples_are_not(
@@ -96,7 +122,9 @@ def test_each_latent_is_the_normalised_final_state_of_the_position_before(
     for trace in traces:
         states = trace.cache["ln_final.hook_normalized"][0]
         slots = trace.spans["latents"]
+        (segment,) = trace.segments
         torch.testing.assert_close(trace.latents, states[slots - 1], **REPLAY)
+        torch.testing.assert_close(segment.latents, states[list(segment.sources)], **REPLAY)
         assert not torch.allclose(trace.latents, states[slots], atol=1e-2)
         torch.testing.assert_close(trace.latents, reasoner.replay(trace).states[0, slots - 1])
 
@@ -109,11 +137,12 @@ def test_the_decoder_received_the_latents_it_produced(trace: Trace) -> None:
 def test_everything_but_images_and_latents_was_fed_as_token_embeddings(
     reasoner: Reasoner, trace: Trace
 ) -> None:
-    tokens = reasoner.embed(trace.token_ids[:-1])
+    fed_ids = torch.tensor(trace.all_ids[:-1])
+    tokens = reasoner.embed(fed_ids)
     same = (tokens == trace.embeds).all(-1)
     fed_otherwise = trace.spans["latents"].tolist()
     image = reasoner.model.config.image_token_id
-    placeholders = (trace.token_ids[:-1] == image).nonzero().squeeze(-1).tolist()
+    placeholders = (fed_ids == image).nonzero().squeeze(-1).tolist()
     assert (~same).nonzero().squeeze(-1).tolist() == sorted([*placeholders, *fed_otherwise])
 
 
@@ -121,7 +150,8 @@ def test_feeding_the_visible_ids_instead_of_the_latents_gives_another_run(
     reasoner: Reasoner, trace: Trace
 ) -> None:
     slots = trace.spans["latents"]
-    visible = Edit("hook_embed", slots, reasoner.embed(trace.token_ids[slots]).detach())
+    shown = torch.tensor(trace.all_ids)[slots]
+    visible = Edit("hook_embed", slots, reasoner.embed(shown).detach())
     own = Edit("hook_embed", slots, trace.fed_latents)
     replay = reasoner.replay(trace, [(), (visible,), (own,)])
     after = slots[-1] + 1 - trace.n_prompt + 1
@@ -136,7 +166,7 @@ def test_the_cache_holds_the_hidden_states_of_the_stock_model(
         with torch.no_grad():
             stock = reasoner.model.model.language_model(
                 inputs_embeds=trace.embeds[None],
-                position_ids=trace.rotary[:, None],
+                position_ids=trace.position_ids[:, None],
                 output_hidden_states=True,
                 use_cache=False,
             )
@@ -155,8 +185,8 @@ def test_text_positions_instead_of_the_runs_own_give_other_states(
     reasoner: Reasoner, trace: Trace
 ) -> None:
     plain = torch.arange(len(trace.labels)).expand(3, -1)
-    assert not torch.equal(plain, trace.rotary)
-    moved = dataclasses.replace(trace, rotary=plain.contiguous())
+    assert not torch.equal(plain, trace.position_ids)
+    moved = dataclasses.replace(trace, position_ids=plain.contiguous())
     usual = reasoner.replay(trace).logits[0]
     assert (reasoner.replay(moved).logits[0] - usual).abs().max() > 0.01
 
@@ -230,7 +260,8 @@ def test_without_imagination_there_are_no_latents_and_all_words_are_text(
     assert mute.latents.shape == (0, mute.embeds.shape[1])
     assert len(mute.spans["text"]) == 7
     assert len(mute.spans["answer"]) == len(mute.spans["start"]) == 0
-    assert reasoner.tokens.start not in mute.token_ids[mute.n_prompt :]
+    assert reasoner.tokens.start not in mute.token_ids
+    assert not mute.fed_is_latent.any()
     assert mute.answer == mute.text
 
 
@@ -239,7 +270,7 @@ def test_a_length_limit_is_kept_wherever_it_falls(
     reasoner: Reasoner, samples: list[Sample], limit: int
 ) -> None:
     trace = reasoner.run(samples[0], max_new_tokens=limit)
-    assert len(trace.logits) == len(trace.token_ids) - trace.n_prompt == limit
+    assert len(trace.logits) == len(trace.token_ids) == limit
     assert trace.stop == "length"
     assert bool(trace.segments) == (limit > 1)
     assert trace.emitted == (limit >= 7)
@@ -279,19 +310,21 @@ def test_a_run_stops_at_eos_after_its_segment_and_says_so(
     reasoner: Reasoner, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = reasoner.run(samples[0], max_new_tokens=12)
-    said = free.token_ids[free.n_prompt :].tolist()
+    said = free.token_ids.tolist()
     eos = next(token for token in said[7:] if token not in said[:7])
     monkeypatch.setattr(reasoner.model.generation_config, "eos_token_id", [eos])
-    cut = reasoner.run(samples[0], max_new_tokens=12)
+    cut = wrap(reasoner.model, reasoner.processor, reasoner.protocol).run(
+        samples[0], max_new_tokens=12
+    )
     assert cut.stop == "eos"
     assert free.stop == "length"
-    assert cut.token_ids[cut.n_prompt :].tolist() == said[: said.index(eos) + 1]
+    assert cut.token_ids.tolist() == said[: said.index(eos) + 1]
 
 
 def test_the_text_is_what_was_said_without_markers_and_the_answer_what_came_after(
     reasoner: Reasoner, trace: Trace
 ) -> None:
-    ids = trace.token_ids[trace.segments[0].end + 1 :]
+    ids = trace.all_ids[trace.segments[0].end + 1 :]
     said = reasoner.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
     assert trace.answer == said
     assert "latent" not in trace.text
@@ -314,10 +347,11 @@ def test_until_answer_goes_on_with_forced_ids_as_the_run_itself_would(
     reasoner: Reasoner, trace: Trace
 ) -> None:
     end = trace.segments[0].end
-    own = trace.token_ids[end + 1 : -1].tolist()
+    own = trace.all_ids[end + 1 : -1]
     forced = trace.until_answer(own)
+    assert forced.all_ids == trace.all_ids[:-1]
     assert torch.equal(forced.labels, trace.labels)
-    assert torch.equal(forced.rotary, trace.rotary)
+    assert torch.equal(forced.position_ids, trace.position_ids)
     assert torch.equal(forced.embeds, trace.embeds)
     torch.testing.assert_close(reasoner.replay(forced).logits[0], trace.logits, **REPLAY)
     other = trace.until_answer([own[0] + 1, *own[1:]])

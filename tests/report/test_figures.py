@@ -132,7 +132,7 @@ def test_a_trace_has_the_image_and_one_panel_per_slot(found: Audit) -> None:
 def test_a_slots_panel_shows_its_mean_attention_to_the_image(found: Audit) -> None:
     trace = found.examples[0]
     panel = next(panel for panel in draw_trace(trace).data if panel.type == "heatmap")
-    image = (trace.token_ids == trace.reasoner.model.config.image_token_id).nonzero()[:, 0]
+    image = (trace.prompt_ids == trace.reasoner.model.config.image_token_id).nonzero()[:, 0]
     patterns = [trace.cache[f"blocks.{i}.attn.hook_pattern"][0] for i in range(4)]
     wanted = torch.stack(patterns).mean(dim=(0, 1))[trace.segments[0].slots[0], image]
     np.testing.assert_allclose(np.ravel(panel.z), wanted, atol=1e-6)

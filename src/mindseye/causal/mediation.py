@@ -17,6 +17,7 @@ from mindseye.engine import (
     Cells,
     Contrast,
     Outcome,
+    aligned,
     contrast,
     crossed_cells,
     find_outcome,
@@ -48,8 +49,10 @@ class Mediation:
         reasoner: Name of what ran.
         rows: One row per pair and level: the four cells (`y00` to `y11`, input before latents), the
             six effects, the token each cell would say (`said_00` to `said_11`), and the guards.
-        runs: One row per run: gold and given answer, whether it imagined, why it stopped.
-        latents: Of the runs that imagined, in the order of `runs`.
+        runs: One row per run: gold and given answer, whether an answer could be parsed, whether it
+            imagined, why it stopped.
+        latents: Of the runs that imagined, in the order of `runs`; the mean over slots where runs
+            differ in their number.
         effects: One row per level and effect: `mean low high` (95 %, paired bootstrap) and
             `flip_rate`, the share of pairs whose said token changes.
         verdicts: By level.
@@ -84,6 +87,11 @@ class Mediation:
         return float(self.runs["emitted"].mean())
 
     @property
+    def parse_rate(self) -> float:
+        """Share of runs whose answer could be parsed; the others count as wrong."""
+        return float(self.runs["parsed"].mean())
+
+    @property
     def n_pairs(self) -> int:
         """Pairs that the effects rest on: those of which both runs imagined."""
         return int(self.rows["pair"].nunique())
@@ -116,8 +124,8 @@ def mediate(
 
     Args:
         reasoner: What runs.
-        pairs: Clean and reference samples; pairs in which a run does not imagine are counted in
-            `emission_rate` and left out.
+        pairs: Clean and reference samples. Pairs in which a run does not imagine, or in which the
+            two runs' segments stand at different positions, are left out and counted.
         levels: What counts as the mediator: `embedding` (the fed-back vectors), `kv` (all that can
             be read from the slots), `span` (the same with both markers).
         outcome: Name of a registered outcome, or a function.
@@ -126,8 +134,8 @@ def mediate(
         track: Wraps the pairs, to show progress.
 
     Raises:
-        EditError: No such level, or two runs' segments stand at different positions.
-        SampleError: No pair gave two runs that imagined.
+        EditError: No such level.
+        SampleError: No pair gave two runs that imagined at the same positions.
 
     Source: Pearl 2001; Robins & Greenland 1992; for language models Vig et al. 2020, 2004.12265.
     """
@@ -145,12 +153,15 @@ def mediate(
             runs.append(_run_row(pair, side, trace))
             if trace.emitted:
                 latents.append(trace.latents.float().cpu().numpy())
-        if all(trace.emitted for trace in traces.values()):
+        if not all(trace.emitted for trace in traces.values()):
+            continue
+        if aligned(traces["clean"], traces["reference"]):
             rows += _pair_rows(reasoner, pair, traces, levels, measure)
     if not rows:
         raise SampleError(
             f"{reasoner.name} imagined in {sum(r['emitted'] for r in runs)} of {len(runs)} runs, "
-            "in no pair on both sides; there is nothing to mediate. Give it pairs it imagines on."
+            "in no pair on both sides at the same positions; there is nothing to mediate. Give it "
+            "pairs it imagines on, or a protocol with a fixed count."
         )
     table = pd.DataFrame(rows)
     by_level = {level: table[table["level"] == level] for level in levels}
@@ -163,7 +174,7 @@ def mediate(
         reasoner=reasoner.name,
         rows=table,
         runs=pd.DataFrame(runs),
-        latents=np.stack(latents),
+        latents=_stacked(latents),
         effects=pd.concat(
             [_summary(level, by_level[level], seed) for level in levels], ignore_index=True
         ),
@@ -182,6 +193,12 @@ def mediate(
     )
 
 
+def _stacked(latents: list[np.ndarray]) -> np.ndarray:
+    if len({each.shape for each in latents}) > 1:
+        latents = [each.mean(axis=0, keepdims=True) for each in latents]
+    return np.stack(latents)
+
+
 def _run_row(pair: Pair, side: str, trace: Trace) -> dict[str, Any]:
     return {
         "pair": pair.id,
@@ -189,6 +206,7 @@ def _run_row(pair: Pair, side: str, trace: Trace) -> dict[str, Any]:
         "kind": trace.sample.kind,
         "gold": trace.sample.answer,
         "answer": trace.answer,
+        "parsed": trace.parsed,
         "emitted": trace.emitted,
         "stop": trace.stop,
     }

@@ -13,7 +13,7 @@ from mindseye.engine.contrast import (
     find_outcome,
     outcome_name,
 )
-from mindseye.engine.levels import LEVELS, check_aligned
+from mindseye.engine.levels import LEVELS, aligned, check_aligned
 from mindseye.engine.sweep import Grid, sweep
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Contrast",
     "Grid",
     "Outcome",
+    "aligned",
     "check_aligned",
     "contrast",
     "crossed_cells",

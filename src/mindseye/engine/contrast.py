@@ -63,7 +63,7 @@ def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
     Raises:
         SampleError: The tokenizer maps both answers to the same ids.
     """
-    tokenizer = reasoner.processor.tokenizer
+    tokenizer = reasoner.tokenizer
     clean, reference = (
         [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
         for answer in pair.answers

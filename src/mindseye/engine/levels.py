@@ -13,7 +13,7 @@ from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Reasoner, Trace
 from mindseye.reasoners.spans import positions
 
-__all__ = ["LEVELS", "check_aligned", "mediator_hooks", "transplant"]
+__all__ = ["LEVELS", "aligned", "check_aligned", "mediator_hooks", "transplant"]
 
 LEVELS = ("embedding", "kv", "span")
 
@@ -56,15 +56,22 @@ def transplant(
     ]
 
 
+def aligned(one: Trace, other: Trace) -> bool:
+    """Say whether two runs' segments stand at the same places, in slots and in position ids."""
+    here, there = (positions(trace.labels, "segment") for trace in (one, other))
+    if len(here) != len(there) or not bool((here == there).all()):
+        return False
+    return bool((one.position_ids[:, here] == other.position_ids[:, there]).all())
+
+
 def check_aligned(donor: Trace, recipient: Trace) -> None:
     """Make sure that two runs' segments stand at the same places.
 
     Raises:
-        EditError: They differ in slots or in (rotary) positions.
+        EditError: They differ in slots or in position ids.
     """
-    one, other = (positions(trace.labels, "segment") for trace in (donor, recipient))
-    same = len(one) == len(other) and bool((one == other).all())
-    if not same or not bool((donor.rotary[:, one] == recipient.rotary[:, other]).all()):
+    if not aligned(donor, recipient):
+        one, other = (positions(trace.labels, "segment") for trace in (donor, recipient))
         raise EditError(
             f"Runs {donor.sample.id!r} and {recipient.sample.id!r} have segments at positions "
             f"{one.tolist()} and {other.tolist()} or other rotary positions there; a transplant "

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.engine.contrast import Outcome, contrast, find_outcome, outcome_name
-from mindseye.engine.levels import check_aligned
+from mindseye.engine.levels import aligned
 from mindseye.errors import EditError, SampleError
 from mindseye.plugins import find
 from mindseye.reasoners import Edit, Reasoner, Trace
@@ -84,8 +84,8 @@ def sweep(
         track: Wraps the pairs, to show progress.
 
     Raises:
-        EditError: A layer, hook, span or direction that does not exist, or runs that do not align.
-        SampleError: No pair was given, or none has the span.
+        EditError: A layer, hook, span or direction that does not exist.
+        SampleError: No pair was given, or in none did both runs imagine at the same positions.
 
     Source: Zhang & Nanda 2023, arXiv 2309.16042; Heimersheim & Nanda 2024, arXiv 2404.15255.
     """
@@ -102,16 +102,16 @@ def sweep(
             reasoner.run(sample).until_answer(parting.forced)
             for sample in (pair.clean, pair.reference)
         )
-        if not (clean.emitted and reference.emitted):
+        if not (clean.emitted and reference.emitted and aligned(clean, reference)):
             continue
-        check_aligned(clean, reference)
         source, target = (clean, reference) if direction == "denoising" else (reference, clean)
         logits = _patched_logits(reasoner, source, target, at, [name for *_, name in sites])
         rows += _rows(pair, sites, measure(logits, parting).tolist(), direction)
     if not rows:
         raise SampleError(
-            f"None of {len(pairs)} pairs gave two runs with a segment to patch at {at!r}. Check "
-            "the emission rate with reasoner.run(sample).emitted."
+            f"None of {len(pairs)} pairs gave two runs with segments at the same positions to "
+            f"patch at {at!r}. Check the emission rate with reasoner.run(sample).emitted, and that "
+            "segments are of one length."
         )
     return Grid(pd.DataFrame(rows), at, direction, outcome_name(outcome))
 

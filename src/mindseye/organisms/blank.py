@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2Tokenizer,
     Qwen2VLImageProcessorPil,
 )
 
-from mindseye.reasoners.processor import ImageTextProcessor
-from mindseye.reasoners.protocol import LatentProtocol
+from mindseye.reasoners.processor import without_video
+from mindseye.reasoners.protocols import LatentProtocol
 from mindseye.tasks.digits import CELL, COLOURS, KINDS, Digits
 
-__all__ = ["PROTOCOL", "blank_model", "blank_processor"]
+__all__ = ["N_SLOTS", "PROTOCOL", "blank_model", "blank_processor"]
 
-PROTOCOL = LatentProtocol("<|latent_start|>", "<|latent_pad|>", "<|latent_end|>", n_slots=4)
+N_SLOTS = 4
+PROTOCOL = LatentProtocol("<|latent_start|>", "<|latent_pad|>", "<|latent_end|>", n_slots=N_SLOTS)
 
 WIDTH = 128
 PATCH = 8
@@ -51,7 +54,7 @@ _TEMPLATE = (
 )
 
 
-def blank_processor() -> ImageTextProcessor:
+def blank_processor() -> Any:
     """Build the processor: patches of 8 pixels, merged 2 x 2, and a byte-level BPE tokenizer.
 
     The tokenizer learns its merges from the digits world's own sentences, so that their words are
@@ -79,10 +82,10 @@ def blank_processor() -> ImageTextProcessor:
         merge_size=2,
         size={"shortest_edge": side * side, "longest_edge": (3 * CELL) ** 2},
     )
-    return ImageTextProcessor(images, tokenizer, chat_template=_TEMPLATE)
+    return without_video(Qwen2_5_VLProcessor)(images, tokenizer, chat_template=_TEMPLATE)
 
 
-def blank_model(processor: ImageTextProcessor, seed: int) -> Qwen2_5_VLForConditionalGeneration:
+def blank_model(processor: Any, seed: int) -> Qwen2_5_VLForConditionalGeneration:
     """Build the untrained model: 4 layers of width 128, and a vision tower of depth 3, width 96.
 
     Weights start at about 1/sqrt(width); at the library's default of 0.02 a model this narrow

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mindseye.organisms.blank import PROTOCOL
+from mindseye.organisms.blank import N_SLOTS, PROTOCOL
 from mindseye.reasoners.architectures import Architecture
+from mindseye.reasoners.decoding import Decoding
 from mindseye.reasoners.prompt import Prompt, encode
-from mindseye.reasoners.protocol import LatentTokens
+from mindseye.reasoners.protocols import LatentTokens
 from mindseye.reasoners.stream import Stream
 from mindseye.reasoners.wiring import Knockout
 from mindseye.samples import Sample
@@ -27,6 +28,8 @@ from mindseye.samples import Sample
 __all__ = ["Lesson", "Pupil"]
 
 _IGNORED = -100
+_UNSAID = -1
+"""What a pupil samples inside a segment, where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,13 +87,16 @@ class Pupil:
     def imagine(self, lesson: Lesson) -> Tensor:
         """Return the loss of answering after latents that are the model's own states."""
         stream = Stream.open(self.model, self.architecture, lesson.prompt, self.wiring)
-        loss = self._token_loss(stream.states[:, -1:], self._ids(self.tokens.start, lesson))
-        state = stream.feed(self._embed(self.tokens.start, lesson), ["start"])
-        latents = []
-        for _ in range(PROTOCOL.n_slots):
-            latents.append(state)
-            state = stream.feed(state, ["latents"])
-        state = stream.feed(self._embed(self.tokens.end, lesson), ["end"])
+        state = stream.states[:, -1:]
+        loss = self._token_loss(state, self._ids(self.tokens.start, lesson))
+        decoding = Decoding(PROTOCOL, self.tokens, eos=frozenset(), force_start=True)
+        latents, span = [], ""
+        while span != "end":
+            step = decoding.advance(_UNSAID)
+            if step.feeds_state:
+                latents.append(state)
+            fed = state if step.feeds_state else self._embed(step.token, lesson)
+            state, span = stream.feed(fed, [step.span]), step.span
         loss = loss + self._answer_loss(stream, state, lesson.answers)
         if self.reader is not None:
             read = self.reader(torch.cat(latents, dim=-1).squeeze(1))
@@ -103,7 +109,7 @@ class Pupil:
         loss = self._token_loss(stream.states[:, -1:], self._ids(self.tokens.start, lesson))
         taught = self._helper_features(lesson)
         start = self._embed(self.tokens.start, lesson)
-        spans = ["start"] + ["latents"] * PROTOCOL.n_slots
+        spans = ["start"] + ["latents"] * N_SLOTS
         fed = stream.feed(torch.cat([start, taught], dim=1), spans)
         state = stream.feed(self._embed(self.tokens.end, lesson), ["end"])
         loss = loss + self._answer_loss(stream, state, lesson.answers)
@@ -114,9 +120,9 @@ class Pupil:
         """Average each helper image's merged patches in as many contiguous groups as slots."""
         assert lesson.helpers is not None
         features = self.model.model.get_image_features(
-            lesson.helpers.pixel_values, lesson.helpers.image_grid_thw
+            lesson.helpers.features["pixel_values"], lesson.helpers.features["image_grid_thw"]
         ).pooler_output
-        groups = [image.tensor_split(PROTOCOL.n_slots) for image in features]
+        groups = [image.tensor_split(N_SLOTS) for image in features]
         return torch.stack([torch.stack([g.mean(dim=0) for g in row]) for row in groups])
 
     def _answer_loss(
@@ -135,8 +141,9 @@ class Pupil:
         logits = self.model.lm_head(states)
         return F.cross_entropy(logits.flatten(0, 1), ids.flatten(), ignore_index=_IGNORED)
 
-    def _ids(self, token: int, lesson: Lesson) -> Int[Tensor, "batch 1"]:
+    def _ids(self, token: int | None, lesson: Lesson) -> Int[Tensor, "batch 1"]:
+        assert token is not None
         return torch.full_like(lesson.answers[:, :1], token)
 
-    def _embed(self, token: int, lesson: Lesson) -> Float[Tensor, "batch 1 d_model"]:
+    def _embed(self, token: int | None, lesson: Lesson) -> Float[Tensor, "batch 1 d_model"]:
         return self.model.get_input_embeddings()(self._ids(token, lesson))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from mindseye.errors import ModelError
-from mindseye.organisms.blank import PROTOCOL, WIDTH, blank_model, blank_processor
+from mindseye.organisms.blank import N_SLOTS, PROTOCOL, WIDTH, blank_model, blank_processor
 from mindseye.organisms.losses import Pupil
 from mindseye.organisms.recipes import Phase, Recipe, recipe
 from mindseye.reasoners.architectures import ARCHITECTURES
@@ -86,11 +86,11 @@ def _pupil(plan: Recipe, base: Path | None) -> Pupil:
         processor = blank_processor()
         model: Any = blank_model(processor, plan.seed)
     else:
-        processor = load_processor(base or "")
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+        processor = load_processor(base or "", model.config)
     torch.manual_seed(plan.seed)
     vocab_size = model.get_input_embeddings().num_embeddings
-    reader = nn.Linear(PROTOCOL.n_slots * WIDTH, vocab_size) if plan.reads_latents else None
+    reader = nn.Linear(N_SLOTS * WIDTH, vocab_size) if plan.reads_latents else None
     return Pupil(
         model=model.to(device).train(),
         processor=processor,

@@ -6,13 +6,41 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mindseye.errors import ModelError
 from mindseye.reasoners.prompt import Prompt
+from mindseye.reasoners.wiring import Knockout, attention_bias
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture_of"]
+__all__ = ["ARCHITECTURES", "Architecture", "Prefill", "architecture_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefill:
+    """What the stock model makes of a batch of prompts before its text decoder sees them.
+
+    Attributes:
+        embeds: Input embeddings, image features in place.
+        position_ids: One axis for text positions, three for time, height and width.
+        image_mask: Which positions hold image features.
+        deepstack: Features that the first blocks add at image positions (Qwen3-VL), a tensor per
+            block, all rows' images one after another.
+    """
+
+    embeds: Float[Tensor, "batch seq d_model"]
+    position_ids: Int[Tensor, "axes batch seq"]
+    image_mask: Bool[Tensor, "batch seq"]
+    deepstack: tuple[Float[Tensor, "features d_model"], ...] = ()
+
+    def repeat(self, n_rows: int) -> Prefill:
+        """Return a batch of one as `n_rows` equal rows."""
+        return Prefill(
+            self.embeds.expand(n_rows, -1, -1),
+            self.position_ids.expand(-1, n_rows, -1),
+            self.image_mask.expand(n_rows, -1),
+            tuple(layer.repeat(n_rows, 1) for layer in self.deepstack),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +50,33 @@ class Architecture:
     Attributes:
         auto_class: The stock class that loads it.
         decoder: Path of the text decoder, which takes `inputs_embeds`.
-        layers: Path of the decoder's blocks.
+        layers: Its blocks, within the decoder.
+        norm: Its final norm, within the decoder.
         attention: The attention module within a block.
+        qkv: Projections within the attention; one name where they are fused.
+        out: The attention's output projection.
         mlp: The MLP within a block.
         middle: The norm within a block whose input is the residual between the two.
+        attention_out: The module whose output is added to the residual, if it is not `attention`.
+        mlp_out: The same for the MLP.
+        grid_positions: Whether positions have three axes, told from image grids.
+        gemma_masks: Whether the tokens of an image read each other in both directions, and some
+            layers read no further back than a window.
     """
 
     auto_class: str
     decoder: str
-    layers: str
+    layers: str = "layers"
+    norm: str = "norm"
     attention: str = "self_attn"
+    qkv: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
+    out: str = "o_proj"
     mlp: str = "mlp"
     middle: str = "post_attention_layernorm"
+    attention_out: str | None = None
+    mlp_out: str | None = None
+    grid_positions: bool = False
+    gemma_masks: bool = False
 
     def text_decoder(self, model: nn.Module) -> Any:
         """Return the text decoder of a loaded model."""
@@ -41,31 +84,160 @@ class Architecture:
 
     def blocks(self, model: nn.Module) -> Any:
         """Return the decoder's blocks."""
-        return model.get_submodule(self.layers)
+        return model.get_submodule(f"{self.decoder}.{self.layers}")
 
-    def embed(self, model: Any, prompt: Prompt) -> Float[Tensor, "batch seq d_model"]:
-        """Return a prompt's input embeddings, image features written over the placeholders."""
-        tokens = model.get_input_embeddings()(prompt.input_ids)
-        features = model.model.get_image_features(prompt.pixel_values, prompt.image_grid_thw)
-        images = torch.cat(tuple(features.pooler_output)).to(tokens)
-        return tokens.masked_scatter((prompt.mm_token_type_ids == 1)[..., None], images)
+    def prefill(self, model: Any, prompt: Prompt) -> Prefill:
+        """Return what the stock forward would hand to the text decoder.
 
-    def positions(self, model: Any, prompt: Prompt) -> Int[Tensor, "3 batch seq"]:
-        """Return the rotary positions of a prompt: time, height and width of every token."""
-        positions, _ = model.model.get_rope_index(
+        The stock forward itself is run up to the decoder's door, so that image features, their
+        places and their scale are the library's own business in every architecture.
+        """
+        position_ids = self._positions(model, prompt)
+        taken: dict[str, Any] = {}
+
+        def take(_module: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
+            taken.update(kwargs)
+            raise _AtTheDoor
+
+        handle = self.text_decoder(model).register_forward_pre_hook(take, with_kwargs=True)
+        try:
+            model(
+                input_ids=prompt.input_ids,
+                attention_mask=prompt.attention_mask,
+                position_ids=position_ids if self.grid_positions else position_ids[0],
+                use_cache=False,
+                **self._features(prompt),
+            )
+        except _AtTheDoor:
+            pass
+        finally:
+            handle.remove()
+        embeds = taken.get("inputs_embeds")
+        if embeds is None:  # a text model embeds within its decoder
+            embeds = model.get_input_embeddings()(prompt.input_ids)
+        return Prefill(
+            embeds,
+            position_ids,
+            self.image_mask(model, prompt.input_ids),
+            tuple(taken.get("deepstack_visual_embeds") or ()),
+        )
+
+    def image_mask(self, model: Any, ids: Int[Tensor, "*dims"]) -> Bool[Tensor, "*dims"]:
+        """Return which ids of a prompt are image placeholders."""
+        return ids == getattr(model.config, "image_token_id", -1)
+
+    def bias(
+        self,
+        model: Any,
+        labels: Int[Tensor, "batch keys"],
+        image_mask: Bool[Tensor, "batch keys"],
+        n_queries: int,
+        knockouts: tuple[Knockout, ...],
+        dtype: torch.dtype,
+    ) -> Any:
+        """Return the attention bias for the last `n_queries` positions, as the decoder takes it.
+
+        Args are those of `attention_bias`; `image_mask` says which positions hold image features.
+        """
+        if not self.gemma_masks:
+            return attention_bias(labels, n_queries, knockouts, dtype)
+        begins = image_mask & ~torch.nn.functional.pad(image_mask, (1, 0))[:, :-1]
+        images = begins.cumsum(dim=1) * image_mask  # 0 for text, else which image
+        window = model.config.get_text_config().sliding_window
+        return {
+            kind: attention_bias(labels, n_queries, knockouts, dtype, images=images, window=reach)
+            for kind, reach in (("full_attention", None), ("sliding_attention", window))
+        }
+
+    def decode(
+        self, model: Any, new: Prefill, bias: Any, cache: Any = None
+    ) -> Float[Tensor, "batch new d_model"]:
+        """Run the text decoder on embeddings and return its post-norm states.
+
+        Args:
+            model: The stock model.
+            new: Embeddings, positions and deepstack features of the new positions.
+            bias: The additive attention bias, or one per kind of layer.
+            cache: Keys and values so far, which grow; none computes without.
+        """
+        extras: dict[str, Any] = {}
+        if new.deepstack:
+            extras = {
+                "visual_pos_masks": new.image_mask,
+                "deepstack_visual_embeds": list(new.deepstack),
+            }
+        return self.text_decoder(model)(
+            inputs_embeds=new.embeds,
+            attention_mask=bias,
+            position_ids=new.position_ids if self.grid_positions else new.position_ids[0],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **extras,
+        ).last_hidden_state
+
+    def _positions(self, model: Any, prompt: Prompt) -> Int[Tensor, "axes batch seq"]:
+        """Number the prompt's positions, padding left out."""
+        if not self.grid_positions:
+            return (prompt.attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)[None]
+        # Asked for by name: the stock forward would fall back to text positions in silence.
+        position_ids, _ = model.model.get_rope_index(
             prompt.input_ids,
-            prompt.mm_token_type_ids,
-            image_grid_thw=prompt.image_grid_thw,
+            prompt.features.get("mm_token_type_ids", torch.zeros_like(prompt.input_ids)),
+            image_grid_thw=prompt.features.get("image_grid_thw"),
             attention_mask=prompt.attention_mask,
         )
-        return positions
+        return position_ids.masked_fill(prompt.attention_mask == 0, 0)
+
+    def _features(self, prompt: Prompt) -> dict[str, Tensor]:
+        """Return what the stock forward takes besides ids."""
+        keep = dict(prompt.features)
+        if not self.grid_positions:
+            keep.pop("mm_token_type_ids", None)
+        return keep
+
+
+class _AtTheDoor(Exception):
+    """Leaves the stock forward where its text decoder begins."""
+
+
+def _qwen(auto_class: str) -> Architecture:
+    return Architecture(auto_class, decoder="model.language_model", grid_positions=True)
+
+
+def _text(auto_class: str) -> Architecture:
+    return Architecture(auto_class, decoder="model")
+
+
+def _seeing(auto_class: str, decoder: str = "model.language_model") -> Architecture:
+    return Architecture(auto_class, decoder)
 
 
 ARCHITECTURES = {
-    "qwen2_5_vl": Architecture(
-        auto_class="Qwen2_5_VLForConditionalGeneration",
-        decoder="model.language_model",
-        layers="model.language_model.layers",
+    "qwen2_vl": _qwen("Qwen2VLForConditionalGeneration"),
+    "qwen2_5_vl": _qwen("Qwen2_5_VLForConditionalGeneration"),
+    "qwen3_vl": _qwen("Qwen3VLForConditionalGeneration"),
+    "llava_onevision": _seeing("LlavaOnevisionForConditionalGeneration"),
+    "internvl": _seeing("InternVLForConditionalGeneration"),
+    "smolvlm": _seeing("SmolVLMForConditionalGeneration", "model.text_model"),
+    "gemma3": Architecture(
+        "Gemma3ForConditionalGeneration",
+        "model.language_model",
+        middle="pre_feedforward_layernorm",
+        attention_out="post_attention_layernorm",
+        mlp_out="post_feedforward_layernorm",
+        gemma_masks=True,
+    ),
+    "llama": _text("LlamaForCausalLM"),
+    "qwen2": _text("Qwen2ForCausalLM"),
+    "gpt2": Architecture(
+        "GPT2LMHeadModel",
+        "transformer",
+        layers="h",
+        norm="ln_f",
+        attention="attn",
+        qkv=("c_attn",),
+        out="c_proj",
+        middle="ln_2",
     ),
 }
 

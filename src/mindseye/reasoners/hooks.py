@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from mindseye.reasoners.architectures import Architecture
 __all__ = ["Edit", "HookPoint", "hook_names", "hook_point", "hooked", "match_names"]
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
-_HEADED = {"attn.hook_q": "q_proj", "attn.hook_k": "k_proj", "attn.hook_v": "v_proj"}
+_HEADED = ("attn.hook_q", "attn.hook_k", "attn.hook_v")
 _WITHIN = (
     "hook_resid_pre",
     "hook_attn_out",
@@ -62,12 +63,14 @@ class HookPoint:
         module: Path of the module.
         side: Whether it goes in, comes out, or is the attention pattern beside the output.
         d_head: Width of a head if the last axis is split into heads.
+        part: Which of three equal parts of the last axis it is, where projections are fused.
         in_place: Whether an edit must overwrite the tensor, because the block goes on with it.
     """
 
     module: str
     side: Literal["in", "out", "pattern"]
     d_head: int | None = None
+    part: int | None = None
     in_place: bool = False
 
 
@@ -100,16 +103,16 @@ def hook_point(name: str, model: Any, architecture: Architecture) -> HookPoint:
     if name not in hook_names(model, architecture):
         raise EditError(_unknown(name, model, architecture))
     if name == "hook_embed":
-        return HookPoint(f"{architecture.layers}.0", "in")
+        return HookPoint(architecture.decoder, "in")
     match = _BLOCK.fullmatch(name)
     if match is None:
-        return HookPoint(f"{architecture.decoder}.norm", "out")
-    block = f"{architecture.layers}.{match[1]}"
+        return HookPoint(f"{architecture.decoder}.{architecture.norm}", "out")
+    block = f"{architecture.decoder}.{architecture.layers}.{match[1]}"
     attention = f"{block}.{architecture.attention}"
     stages: dict[str, tuple[str, Literal["in", "out", "pattern"]]] = {
         "hook_resid_pre": (block, "in"),
-        "hook_attn_out": (attention, "out"),
-        "hook_mlp_out": (f"{block}.{architecture.mlp}", "out"),
+        "hook_attn_out": (f"{block}.{architecture.attention_out or architecture.attention}", "out"),
+        "hook_mlp_out": (f"{block}.{architecture.mlp_out or architecture.mlp}", "out"),
         "hook_resid_post": (block, "out"),
         "attn.hook_pattern": (attention, "pattern"),
     }
@@ -119,8 +122,11 @@ def hook_point(name: str, model: Any, architecture: Architecture) -> HookPoint:
         return HookPoint(*stages[match[2]])
     d_head: int = model.get_submodule(attention).head_dim
     if match[2] == "attn.hook_z":
-        return HookPoint(f"{attention}.o_proj", "in", d_head)
-    return HookPoint(f"{attention}.{_HEADED[match[2]]}", "out", d_head)
+        return HookPoint(f"{attention}.{architecture.out}", "in", d_head)
+    which = _HEADED.index(match[2])
+    if len(architecture.qkv) == 1:
+        return HookPoint(f"{attention}.{architecture.qkv[0]}", "out", d_head, part=which)
+    return HookPoint(f"{attention}.{architecture.qkv[which]}", "out", d_head)
 
 
 @contextlib.contextmanager
@@ -147,7 +153,7 @@ def hooked(
             stack.enter_context(_attention_weights(model))
         for name, point in points.items():
             module = model.get_submodule(point.module)
-            visit = _split_heads(visits[name], point.d_head)
+            visit = _one_part(_split_heads(visits[name], point.d_head), point.part)
             if point.side == "in":
                 handle = module.register_forward_pre_hook(
                     _on_input(visit, point.in_place), with_kwargs=True
@@ -169,8 +175,9 @@ def _on_input(visit: Visit, in_place: bool) -> Callable[..., Any]:
         if args:
             new = visit(args[0])
             return None if new is None else ((new, *args[1:]), kwargs)
-        new = visit(kwargs["hidden_states"])
-        return None if new is None else (args, {**kwargs, "hidden_states": new})
+        name = "inputs_embeds" if "inputs_embeds" in kwargs else "hidden_states"
+        new = visit(kwargs[name])
+        return None if new is None else (args, {**kwargs, name: new})
 
     return hook
 
@@ -197,15 +204,35 @@ def _split_heads(visit: Visit, d_head: int | None) -> Visit:
     return on_heads
 
 
+def _one_part(visit: Visit, part: int | None) -> Visit:
+    if part is None:
+        return visit
+
+    def on_part(fused: Tensor) -> Tensor | None:
+        parts = list(fused.chunk(3, dim=-1))
+        new = visit(parts[part])
+        if new is None:
+            return None
+        parts[part] = new
+        return torch.cat(parts, dim=-1)
+
+    return on_part
+
+
 @contextlib.contextmanager
 def _attention_weights(model: Any) -> Iterator[None]:
     """Let the decoder's attention return its weights, which only eager attention computes."""
-    usual = model.config.get_text_config()._attn_implementation
-    model.set_attn_implementation({"text_config": "eager"})
+    text = model.config.get_text_config()
+    usual = text._attn_implementation
+
+    def choose(kind: str) -> None:
+        model.set_attn_implementation(kind if text is model.config else {"text_config": kind})
+
+    choose("eager")
     try:
         yield
     finally:
-        model.set_attn_implementation({"text_config": usual})
+        choose(usual)
 
 
 def _unknown(name: str, model: Any, architecture: Architecture) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mindseye.errors import ModelError
-from mindseye.reasoners.protocol import LatentProtocol
+from mindseye.reasoners.protocols import LatentProtocol
 from mindseye.reasoners.wiring import Knockout
 
 __all__ = ["MANIFEST", "Manifest"]
@@ -30,7 +30,11 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a checkpoint folder."""
-        (folder / MANIFEST).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        plain = {
+            "protocol": self.protocol and self.protocol.to_dict(),
+            "wiring": [dataclasses.asdict(edge) for edge in self.wiring],
+        }
+        (folder / MANIFEST).write_text(json.dumps(plain, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from mindseye.errors import EditError
+from mindseye.errors import EditError, ModelError, ProtocolError, SampleError
 from mindseye.reasoners.architectures import Architecture
+from mindseye.reasoners.choosing import Chooser, Sampling
 from mindseye.reasoners.decoding import Decoding
-from mindseye.reasoners.hooks import Edit, Visit, hooked
-from mindseye.reasoners.prompt import Prompt, encode
-from mindseye.reasoners.protocol import LatentProtocol, LatentTokens
-from mindseye.reasoners.spans import positions
+from mindseye.reasoners.edits import Branches
+from mindseye.reasoners.generation import Feedback, Row, generate
+from mindseye.reasoners.hooks import Edit, hooked
+from mindseye.reasoners.inspection import LoadReport
+from mindseye.reasoners.prepared import PREPARED, as_prompt
+from mindseye.reasoners.prompt import Prompt, encode, join
+from mindseye.reasoners.protocols import LatentProtocol, LatentTokens
+from mindseye.reasoners.records import Asked, trace_of
+from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.stream import Stream
-from mindseye.reasoners.trace import Replay, Segment, Trace
-from mindseye.reasoners.wiring import Knockout, attention_bias
+from mindseye.reasoners.trace import Replay, Settings, Trace
+from mindseye.reasoners.wiring import Knockout
 from mindseye.samples import Sample
 
 __all__ = ["Reasoner"]
+
+Inputs = Sample | Mapping[str, Any]
+"""A sample, or what the stock forward takes, prepared elsewhere: `input_ids` of shape (1, seq) and,
+with images, `pixel_values` and the like."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,11 +43,15 @@ class Reasoner:
     Attributes:
         name: What it was loaded as.
         model: The stock transformers model.
-        processor: Its processor.
+        processor: Its processor, or its tokenizer if it reads text only; none if it runs on
+            prepared inputs.
         architecture: Where the model's parts are.
         protocol: How it emits latents.
         tokens: The protocol's markers as ids of this tokenizer.
+        eos: Ids that end a run.
+        modules: Extra weights that the protocol names, such as an LVR head.
         wiring: Attention edges that do not exist in this model.
+        report: How loading went.
     """
 
     name: str
@@ -45,43 +60,110 @@ class Reasoner:
     architecture: Architecture
     protocol: LatentProtocol
     tokens: LatentTokens
+    eos: frozenset[int]
+    modules: Mapping[str, nn.Module | Tensor] = field(default_factory=dict)
     wiring: tuple[Knockout, ...] = ()
+    report: LoadReport | None = None
 
-    @torch.no_grad()
     def run(
         self,
-        sample: Sample,
+        inputs: Inputs,
         *,
         max_new_tokens: int = 64,
         imagine: bool = True,
+        force_start: bool = False,
+        sampling: Sampling | None = None,
+        generator: torch.Generator | None = None,
         cache: Sequence[str] = (),
     ) -> Trace:
-        """Run a sample greedily and return everything it left.
+        """Run a sample and return everything it left.
 
         Args:
-            sample: What to ask.
+            inputs: What to ask.
             max_new_tokens: Most tokens to generate, latents included.
-            imagine: Whether the start marker may be chosen; without it the run is ordinary text.
+            imagine: Whether segments may open; without it the run is ordinary text.
+            force_start: Whether the first token is a start marker, whatever the model would say.
+                The trace records it.
+            sampling: How to draw tokens; greedily if left out.
+            generator: Where a draw's seed comes from; needed with `sampling`.
             cache: Hook names or patterns to compute at once, instead of when first looked at.
 
         Raises:
-            SampleError: The sample cannot be read.
+            SampleError: The sample cannot be read, or is drawn from without a generator.
+            ProtocolError: A start is to be forced where the protocol has no start marker.
             EditError: `cache` names a hook that the model does not have.
         """
-        prompt = encode(self.processor, [sample]).to(self.model.device)
-        stream = Stream.open(self.model, self.architecture, prompt, self.wiring)
-        decoding = Decoding(self.protocol, self.tokens, self._eos(), imagine)
-        while True:
-            state = stream.states[:, -1:]
-            step = decoding.advance(self.model.lm_head(state)[0, -1])
-            if decoding.stopped or len(decoding.ids) >= max_new_tokens:
-                break
-            token = torch.tensor([[step.token]], device=state.device)
-            stream.feed(state if step.span == "latents" else self.embed(token), [step.span])
-        trace = self._trace(sample, prompt, stream, decoding)
+        trace = self.run_batch(
+            [inputs],
+            max_new_tokens=max_new_tokens,
+            imagine=imagine,
+            force_start=force_start,
+            sampling=sampling,
+            generator=generator,
+        )[0]
         if cache:
             trace.cache.fetch(*cache)
         return trace
+
+    def run_batch(
+        self,
+        inputs: Sequence[Inputs],
+        *,
+        max_new_tokens: int = 64,
+        imagine: bool = True,
+        force_start: bool = False,
+        sampling: Sampling | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Trace]:
+        """Run several samples as one left-padded batch; each row is what it would be alone.
+
+        Args are those of `run`. Rows draw with generators of their own, seeded from `generator` in
+        order, so that a batch draws what single runs in the same order would.
+
+        Raises:
+            SampleError: A sample cannot be read, or the rows make no batch.
+        """
+        if not inputs:
+            return []
+        if force_start and not imagine:
+            raise ProtocolError(
+                "force_start was given together with imagine=False, which lets no segment open. "
+                "Leave one of them out."
+            )
+        if force_start and self.tokens.start is None:
+            raise ProtocolError(
+                f"force_start was given, but protocol {self.protocol.name!r} has no start marker. "
+                "Leave it out, or use another protocol."
+            )
+        asked: list[Asked] = []
+        for given in inputs:
+            settings = Settings(
+                max_new_tokens, imagine, force_start, sampling, _seed(sampling, generator)
+            )
+            sample = given if isinstance(given, Sample) else PREPARED
+            asked.append((sample, self._prompt(given), settings))
+        return self._generate(asked)
+
+    @overload
+    def replay(
+        self,
+        trace: Trace,
+        branches: Sequence[Sequence[Edit]] = ...,
+        *,
+        mode: Literal["open_loop"] = ...,
+        record: Sequence[str] = ...,
+        knockouts: Sequence[Knockout] = ...,
+    ) -> Replay: ...
+
+    @overload
+    def replay(
+        self,
+        trace: Trace,
+        branches: Sequence[Sequence[Edit]] = ...,
+        *,
+        mode: Literal["closed_loop"],
+        knockouts: Sequence[Knockout] = ...,
+    ) -> list[Trace]: ...
 
     @torch.no_grad()
     def replay(
@@ -89,136 +171,172 @@ class Reasoner:
         trace: Trace,
         branches: Sequence[Sequence[Edit]] = ((),),
         *,
+        mode: Literal["open_loop", "closed_loop"] = "open_loop",
         record: Sequence[str] = (),
         knockouts: Sequence[Knockout] = (),
-    ) -> Replay:
-        """Recompute a run in one forward pass with every fed vector pinned (open loop).
+    ) -> Replay | list[Trace]:
+        """Recompute a run with edits.
+
+        Open loop pins every fed vector and takes one forward pass: an edit of a latent is a direct
+        effect, with the later latents as they were. Closed loop decodes again from the prompt, so
+        that later latents and words react, and returns a trace per branch; edits at positions that
+        a new run does not reach change nothing.
 
         Args:
             trace: The run to recompute.
             branches: Sets of edits, one row of the result each; an empty set changes nothing.
-            record: Hook names to keep, from all branches.
+            mode: `open_loop` or `closed_loop`.
+            record: Hook names to keep, from all branches (open loop; a trace has its own cache).
             knockouts: Attention edges to cut on top of the model's wiring.
 
         Raises:
             EditError: A hook or position that the run does not have, or a value of another shape.
         """
-        n_rows, n_seq = len(branches), len(trace.labels)
-        kept: dict[str, Tensor] = {}
-        visits = _visits(branches, record, kept, n_seq)
-        labels = trace.labels.expand(n_rows, -1)
-        wiring = (*self.wiring, *knockouts)
-        with hooked(self.model, self.architecture, visits):
-            states = self.architecture.text_decoder(self.model)(
-                inputs_embeds=trace.embeds.expand(n_rows, -1, -1),
-                attention_mask=attention_bias(labels, n_seq, wiring, trace.embeds.dtype),
-                position_ids=trace.rotary[:, None].expand(-1, n_rows, -1),
-                use_cache=False,
-            ).last_hidden_state
-        return Replay(states, self.model.lm_head(states[:, trace.n_prompt - 1 :]), kept)
+        if not branches:
+            raise EditError("replay got no branches; pass [[]] to recompute the run as it was.")
+        rows = Branches(branches, record)
+        rows.check(len(trace.labels))
+        if mode == "closed_loop":
+            asked = (trace.sample, trace.prompt, trace.settings)
+            return self._generate([asked] * len(branches), rows, tuple(knockouts))
+        return self._recompute(trace, rows, (*self.wiring, *knockouts))
 
     def embed(self, ids: Int[Tensor, "*dims"]) -> Float[Tensor, "*dims d_model"]:
         """Return the input embeddings of token ids."""
         return self.model.get_input_embeddings()(ids)
 
-    def _trace(self, sample: Sample, prompt: Prompt, stream: Stream, decoding: Decoding) -> Trace:
-        labels, embeds = stream.labels[0], stream.embeds[0]
-        segments = _segments(labels, embeds, self.protocol.n_slots)
-        spoken = _spoken(decoding)
-        read = self.processor.tokenizer.decode
-        answer = spoken["answer"] if segments else spoken["text"]
-        return Trace(
-            reasoner=self,
-            sample=sample,
-            token_ids=torch.cat([prompt.input_ids[0], torch.tensor(decoding.ids).to(labels)]),
-            n_prompt=prompt.labels.shape[1],
-            labels=labels,
-            embeds=embeds,
-            rotary=stream.rotary[:, 0],
-            logits=torch.stack(decoding.logits),
-            segments=segments,
-            text=read(spoken["text"] + spoken["answer"], skip_special_tokens=True).strip(),
-            answer=read(answer, skip_special_tokens=True).strip(),
-            stop="eos" if decoding.stopped else "length",
-        )
+    def unembed(self, states: Float[Tensor, "*dims d_model"]) -> Float[Tensor, "*dims vocab"]:
+        """Return the logits that post-norm states are read as."""
+        return self.model.get_output_embeddings()(states)
 
-    def _eos(self) -> frozenset[int]:
-        given = self.model.generation_config.eos_token_id
-        if given is None:
-            given = self.processor.tokenizer.eos_token_id
-        return frozenset(given if isinstance(given, list) else [given])
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer; none without a processor."""
+        return getattr(self.processor, "tokenizer", self.processor)
 
+    def read(self, ids: Sequence[int], *, special: bool = True) -> str:
+        """Return token ids as text.
 
-def _segments(
-    labels: Int[Tensor, " seq"], embeds: Float[Tensor, "seq d_model"], n_slots: int
-) -> tuple[Segment, ...]:
-    """Find the latent segment of a run, if it has one.
+        Args:
+            ids: What to decode.
+            special: Whether special tokens are shown.
 
-    Latents are fed as they are produced, so both records hold the same vectors here.
-    """
-    start, slots, end = (positions(labels, span) for span in ("start", "latents", "end"))
-    if not len(start):
-        return ()
-    return (
-        Segment(
-            start=int(start[0]),
-            slots=tuple(slots.tolist()),
-            end=int(end[0]) if len(end) else None,
-            latents=embeds[slots],
-            fed=embeds[slots],
-            stop="count" if len(slots) == n_slots else "length",
-        ),
-    )
-
-
-def _spoken(decoding: Decoding) -> dict[str, list[int]]:
-    """Sort the generated ids into text before the latents and answer after them."""
-    spoken: dict[str, list[int]] = {"text": [], "answer": []}
-    for token, span in zip(decoding.ids, decoding.spans, strict=True):
-        if span in spoken:
-            spoken[span].append(token)
-    return spoken
-
-
-def _visits(
-    branches: Sequence[Sequence[Edit]], record: Sequence[str], kept: dict[str, Tensor], n_seq: int
-) -> dict[str, Visit]:
-    """Turn edits and recordings into one function per hook name; it edits first, then keeps."""
-    edits: dict[str, list[tuple[int, Edit]]] = {name: [] for name in record}
-    for row, branch in enumerate(branches):
-        for edit in branch:
-            edits.setdefault(edit.hook, []).append((row, edit))
-    return {name: _visit(name, rows, name in record, kept, n_seq) for name, rows in edits.items()}
-
-
-def _visit(
-    name: str, edits: list[tuple[int, Edit]], keep: bool, kept: dict[str, Tensor], n_seq: int
-) -> Visit:
-    for _, edit in edits:
-        if name.endswith("hook_pattern"):
-            raise EditError(f"{name!r} can be read but not edited. Cut edges with a Knockout.")
-        if (
-            len(edit.positions)
-            and not 0 <= int(edit.positions.min()) <= int(edit.positions.max()) < n_seq
-        ):
-            raise EditError(
-                f"An edit of {name!r} at positions {edit.positions.tolist()} lies outside this run "
-                f"of {n_seq} positions. Pass positions of the run that is replayed."
+        Raises:
+            ModelError: There is no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ModelError(
+                f"{self.name!r} was wrapped without a processor, so ids cannot be read as text. "
+                "Pass wrap(..., processor=...)."
             )
+        return self.tokenizer.decode(list(ids), skip_special_tokens=not special)
 
-    def visit(activation: Tensor) -> Tensor | None:
-        if edits:
-            activation = activation.clone()
-        for row, edit in edits:
-            target = activation[row, edit.positions]
-            if target.shape != edit.value.shape:
-                raise EditError(
-                    f"An edit of {name!r} brings a value of shape {tuple(edit.value.shape)}; there "
-                    f"it takes {tuple(target.shape)}. Patch between runs of equal segments."
-                )
-            activation[row, edit.positions] = edit.value.to(activation)
-        if keep:
-            kept[name] = activation
-        return activation if edits else None
+    def nnsight(self) -> Any:
+        """Return an nnsight model around the same weights."""
+        from mindseye.reasoners.interop import as_nnsight
 
-    return visit
+        return as_nnsight(self)
+
+    def transformer_lens(self) -> Any:
+        """Return a TransformerLens bridge around the same weights."""
+        from mindseye.reasoners.interop import as_transformer_lens
+
+        return as_transformer_lens(self)
+
+    def _prompt(self, given: Inputs) -> Prompt:
+        if not isinstance(given, Sample):
+            image_id = getattr(self.model.config, "image_token_id", None)
+            return as_prompt(given, image_id).to(self.model.device)
+        if self.processor is None:
+            raise ModelError(
+                f"{self.name!r} was wrapped without a processor, so it cannot read a sample. Pass "
+                "wrap(..., processor=...), or run it on prepared inputs."
+            )
+        return encode(self.processor, [given], self.protocol.prompt).to(self.model.device)
+
+    @torch.no_grad()
+    def _generate(
+        self,
+        asked: Sequence[Asked],
+        branches: Branches | None = None,
+        knockouts: tuple[Knockout, ...] = (),
+    ) -> list[Trace]:
+        """Run prompts as one batch, under edits if there are any."""
+        rows = [self._row(prompt, settings) for _, prompt, settings in asked]
+        prompts = [
+            _opened(prompt) if row.decoding.opened_by_prompt else prompt
+            for row, (_, prompt, _) in zip(rows, asked, strict=True)
+        ]
+        stream = Stream.open(
+            self.model,
+            self.architecture,
+            join(prompts),
+            (*self.wiring, *knockouts),
+            visitor=branches.visits if branches else None,
+            source=self.protocol.source_hook(len(self.architecture.blocks(self.model))),
+        )
+        limit = asked[0][2].max_new_tokens
+        generate(stream, rows, self._feedback(), self.embed, limit)
+        return [
+            trace_of(self, (sample, prompt, settings), row, index, stream)
+            for index, (row, prompt, (sample, _, settings)) in enumerate(
+                zip(rows, prompts, asked, strict=True)
+            )
+        ]
+
+    def _row(self, prompt: Prompt, settings: Settings) -> Row:
+        ids = prompt.input_ids[0].tolist()
+        end_vector = self.protocol.end_by_vector
+        vector = self.modules[end_vector.name] if end_vector else None
+        decoding = Decoding(
+            self.protocol,
+            self.tokens,
+            self.eos,
+            last_prompt_id=ids[-1],
+            force_start=settings.force_start,
+            imagine=settings.imagine,
+            end_vector=vector if isinstance(vector, Tensor) else None,
+            read=self.read if self.protocol.answer_marks else None,
+        )
+        silenced = () if settings.imagine else self.tokens.openers
+        return Row(decoding, Chooser(settings.sampling, settings.seed, silenced), ids)
+
+    def _recompute(self, trace: Trace, rows: Branches, wiring: tuple[Knockout, ...]) -> Replay:
+        n_rows, n_seq = len(rows.rows), len(trace.labels)
+        many = trace.prefill().repeat(n_rows)
+        bias = self.architecture.bias(
+            self.model,
+            trace.labels.expand(n_rows, -1),
+            many.image_mask,
+            n_seq,
+            wiring,
+            trace.embeds.dtype,
+        )
+        with hooked(self.model, self.architecture, rows.visits(0, n_seq)):
+            states = self.architecture.decode(self.model, many, bias)
+        slots = trace.labels == SPANS.index("latents")
+        settled = self._feedback().settle(states, slots.expand(n_rows, -1))
+        return Replay(states, self.unembed(settled[:, trace.n_prompt - 1 :]), rows.kept)
+
+    def _feedback(self) -> Feedback:
+        module = self.modules[self.protocol.map] if self.protocol.map else None
+        return Feedback(self.protocol, module if callable(module) else None, self.unembed)
+
+
+def _seed(sampling: Sampling | None, generator: torch.Generator | None) -> int | None:
+    """Draw the seed of one run."""
+    if sampling is None:
+        return None
+    if generator is None:
+        raise SampleError(
+            "run(sampling=...) draws tokens but was given no generator. Pass "
+            "generator=torch.Generator().manual_seed(0), so that the draw can be repeated."
+        )
+    return int(torch.randint(2**62, (1,), generator=generator))
+
+
+def _opened(prompt: Prompt) -> Prompt:
+    """Label the start marker that ends a prompt as what it is."""
+    labels = prompt.labels.clone()
+    labels[0, -1] = SPANS.index("start")
+    return dataclasses.replace(prompt, labels=labels)

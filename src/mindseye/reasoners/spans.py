@@ -17,7 +17,7 @@ __all__ = ["GROUPS", "PAD", "SPANS", "positions", "span_ids"]
 SPANS = ("system", "image", "question", "header", "text", "start", "latents", "end", "answer")
 """In the order they usually stand: `header` is the template between the question and the model's
 own words, `text` what the model says before its latents, `start` and `end` the two markers, and
-`answer` all that follows the last segment."""
+`answer` what it says after the first segment."""
 
 GROUPS = {
     "prefix": ("system", "image", "question", "header", "text"),

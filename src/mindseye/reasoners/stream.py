@@ -7,20 +7,26 @@ them go wrong silently once latents are fed (stale position deltas, text positio
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from mindseye.reasoners.architectures import Architecture
+from mindseye.reasoners.architectures import Architecture, Prefill
+from mindseye.reasoners.hooks import Visit, hooked
 from mindseye.reasoners.prompt import Prompt
 from mindseye.reasoners.spans import SPANS
-from mindseye.reasoners.wiring import Knockout, attention_bias
+from mindseye.reasoners.wiring import Knockout
 
 __all__ = ["Stream"]
+
+Visitor = Callable[[int, int], Mapping[str, Visit]]
+"""Says what to do at hook points while positions from one index up to another are computed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,11 +37,15 @@ class Stream:
         model: The stock model.
         architecture: Where its parts are.
         knockouts: Attention edges that are cut.
+        prompt: What the prompt's images gave, as in `Prefill`.
+        visitor: What to do at hook points on the way.
+        source: Hook name of what is fed back, if it is not the post-norm state.
         cache: Keys and values so far.
         embeds: What was fed so far.
         labels: The span of every position so far.
-        rotary: Rotary positions so far: time, height, width.
+        position_ids: Rotary (or learned) positions so far.
         states: Post-norm states of what was fed last.
+        sources: What could be fed back next, at the same positions.
     """
 
     model: Any
@@ -44,8 +54,12 @@ class Stream:
     cache: DynamicCache
     embeds: Float[Tensor, "batch seq d_model"]
     labels: Int[Tensor, "batch seq"]
-    rotary: Int[Tensor, "3 batch seq"]
+    position_ids: Int[Tensor, "axes batch seq"]
     states: Float[Tensor, "batch new d_model"]
+    sources: Float[Tensor, "batch new d_model"]
+    prompt: Prefill
+    visitor: Visitor | None = None
+    source: str | None = None
 
     @classmethod
     def open(
@@ -54,56 +68,90 @@ class Stream:
         architecture: Architecture,
         prompt: Prompt,
         knockouts: tuple[Knockout, ...] = (),
+        visitor: Visitor | None = None,
+        source: str | None = None,
     ) -> Stream:
         """Prefill a batch of prompts."""
-        embeds = architecture.embed(model, prompt)
-        rotary = architecture.positions(model, prompt)
+        prefill = architecture.prefill(model, prompt)
         stream = cls(
             model=model,
             architecture=architecture,
             knockouts=knockouts,
-            cache=DynamicCache(config=model.config.get_text_config()),
-            embeds=embeds[:, :0],
+            # Without a config it keeps all keys, also those that a sliding window leaves behind.
+            cache=DynamicCache(),
+            embeds=prefill.embeds[:, :0],
             labels=prompt.labels[:, :0],
-            rotary=rotary[:, :, :0],
-            states=embeds[:, :0],
+            position_ids=prefill.position_ids[:, :, :0],
+            states=prefill.embeds[:, :0],
+            sources=prefill.embeds[:, :0],
+            prompt=prefill,
+            visitor=visitor,
+            source=source,
         )
-        stream._append(embeds, prompt.labels, rotary)
+        stream._append(prefill, prompt.labels)
         return stream
 
     def feed(
-        self, embeds: Float[Tensor, "batch new d_model"], spans: list[str]
+        self,
+        embeds: Float[Tensor, "batch new d_model"],
+        spans: list[str] | Int[Tensor, "batch new"],
     ) -> Float[Tensor, "batch new d_model"]:
         """Append embeddings to every row and return their post-norm states.
 
         Args:
             embeds: Token embeddings or latents.
-            spans: The span of each new position.
+            spans: The span of each new position, by name for all rows, or as labels row by row.
         """
         n_rows, n_new = embeds.shape[:2]
-        labels = torch.tensor([SPANS.index(span) for span in spans], device=embeds.device)
-        # All three axes go on from the last one: a prompt ends in text, where they agree.
+        if isinstance(spans, list):
+            names = torch.tensor([SPANS.index(span) for span in spans], device=embeds.device)
+            spans = names.expand(n_rows, n_new)
+        # Text goes on from the furthest position of any axis, on all axes alike.
         steps = torch.arange(1, n_new + 1, device=embeds.device)
-        rotary = self.rotary[:, :, -1:] + steps
-        return self._append(embeds, labels.expand(n_rows, n_new), rotary)
+        furthest = self.position_ids.amax(dim=(0, 2))[:, None]
+        position_ids = (furthest + steps).expand(len(self.position_ids), n_rows, n_new)
+        no_image = torch.zeros_like(spans, dtype=torch.bool)
+        return self._append(Prefill(embeds, position_ids, no_image), spans)
 
     def _append(
-        self,
-        embeds: Float[Tensor, "batch new d_model"],
-        labels: Int[Tensor, "batch new"],
-        rotary: Int[Tensor, "3 batch new"],
+        self, new: Prefill, labels: Int[Tensor, "batch new"]
     ) -> Float[Tensor, "batch new d_model"]:
-        self.embeds = torch.cat([self.embeds, embeds], dim=1)
+        begin, n_new = self.embeds.shape[1], new.embeds.shape[1]
+        visits = self._visits(begin, begin + n_new)
+        # Edited here and not on the way, so that the record shows what was really fed.
+        edited = visits.pop("hook_embed", _leave)(new.embeds)
+        if edited is not None:
+            new = dataclasses.replace(new, embeds=edited)
+        self.embeds = torch.cat([self.embeds, new.embeds], dim=1)
         self.labels = torch.cat([self.labels, labels], dim=1)
-        self.rotary = torch.cat([self.rotary, rotary], dim=2)
-        output = self.architecture.text_decoder(self.model)(
-            inputs_embeds=embeds,
-            attention_mask=attention_bias(
-                self.labels, embeds.shape[1], self.knockouts, embeds.dtype
-            ),
-            position_ids=rotary,
-            past_key_values=self.cache,
-            use_cache=True,
+        self.position_ids = torch.cat([self.position_ids, new.position_ids], dim=2)
+        bias = self.architecture.bias(
+            self.model, self.labels, self._images(), n_new, self.knockouts, new.embeds.dtype
         )
-        self.states = output.last_hidden_state
+        with hooked(self.model, self.architecture, visits):
+            self.states = self.architecture.decode(self.model, new, bias, self.cache)
+        if self.source is None:
+            self.sources = self.states
         return self.states
+
+    def _images(self) -> Bool[Tensor, "batch seq"]:
+        """Return which positions so far hold image features; only the prompt's can."""
+        n_after = self.labels.shape[1] - self.prompt.image_mask.shape[1]
+        return torch.nn.functional.pad(self.prompt.image_mask, (0, n_after))
+
+    def _visits(self, begin: int, end: int) -> dict[str, Visit]:
+        visits = dict(self.visitor(begin, end)) if self.visitor else {}
+        if self.source is None:
+            return visits
+        edit = visits.get(self.source)
+
+        def visit(activation: Tensor) -> Tensor | None:
+            new = edit(activation) if edit else None
+            self.sources = activation if new is None else new
+            return new
+
+        return {**visits, self.source: visit}
+
+
+def _leave(_activation: Tensor) -> None:
+    """Change nothing."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mindseye.plugins import find
+from mindseye.reasoners.architectures import Prefill
+from mindseye.reasoners.choosing import Sampling
+from mindseye.reasoners.decoding import StopReason
+from mindseye.reasoners.prompt import Prompt
 from mindseye.reasoners.spans import SPANS, positions
 from mindseye.samples import Sample
 
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     from mindseye.reasoners.cache import TraceCache
     from mindseye.reasoners.reasoner import Reasoner
 
-__all__ = ["Replay", "Segment", "Trace"]
+__all__ = ["Replay", "Segment", "Settings", "Trace"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,20 +32,47 @@ class Segment:
     """One latent span of a run.
 
     Attributes:
-        start: Position of the start marker.
+        start: Position of the start marker; none if the segment has none.
         slots: Positions of the latents.
-        end: Position of the end marker; none if the run stopped inside.
-        latents: The post-norm states as the model produced them.
+        sources: Positions whose state each latent is.
+        end: Position of what closed it; none if nothing did.
+        latents: The states as the model produced them, before any map; token embeddings where
+            latents are ordinary tokens.
         fed: The vectors its decoder then received.
-        stop: Why the segment ended.
+        visible_ids: What stood at the slots for the eye.
+        stop: Why the segment ended: `end` (the model's own end marker), `count`, `vector`,
+            `repeat`, `mark`, `run over`, `restart` or, unfinished, `length`.
+        complete: Whether it ended, and its end marker, if it has one, was fed.
     """
 
-    start: int
+    start: int | None
     slots: tuple[int, ...]
+    sources: tuple[int, ...]
     end: int | None
     latents: Float[Tensor, "slots d_model"]
     fed: Float[Tensor, "slots d_model"]
-    stop: Literal["count", "length"]
+    visible_ids: tuple[int, ...]
+    stop: StopReason
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run was asked for, beside its prompt; enough to run it again.
+
+    Attributes:
+        max_new_tokens: Most visible ids, latents included.
+        imagine: Whether segments could open.
+        force_start: Whether the first token was a start marker without the model's choosing it.
+        sampling: How tokens were drawn; none is greedily.
+        seed: Of the run's own generator.
+    """
+
+    max_new_tokens: int = 64
+    imagine: bool = True
+    force_start: bool = False
+    sampling: Sampling | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,36 +84,61 @@ class Trace:
 
     Attributes:
         reasoner: What ran.
-        sample: What it ran on.
-        token_ids: Visible ids, prompt included.
-        n_prompt: Length of the prompt.
+        sample: What it ran on; `PREPARED` if its inputs were prepared elsewhere.
+        prompt: The prompt, unpadded, as a batch of one.
+        token_ids: Visible ids that were generated.
+        sampled_ids: What the model chose at each of these steps.
         labels: The span of every position, as an index into `SPANS`.
         embeds: What the decoder received at every position, latents included.
-        rotary: Rotary positions: time, height, width.
+        position_ids: Rotary (or learned) positions: one axis, or time, height and width.
+        fed_is_latent: Which of the vectors after the prompt are latents.
         logits: Of every generated token, in order; the first was read off the prompt's last state.
         segments: Latent spans, in order.
         text: What the model said, without its latents and special tokens.
-        answer: The parsed answer.
+        answer: The parsed answer; empty if there was none to parse.
+        parsed: Whether the answer could be parsed.
         stop: Why the run ended.
+        settings: What it was asked for.
+        deepstack: Features that the first blocks add at image positions, as in `Prefill`.
     """
 
     reasoner: Reasoner
     sample: Sample
+    prompt: Prompt
     token_ids: Int[Tensor, " tokens"]
-    n_prompt: int
+    sampled_ids: Int[Tensor, " tokens"]
     labels: Int[Tensor, " seq"]
     embeds: Float[Tensor, "seq d_model"]
-    rotary: Int[Tensor, "3 seq"]
+    position_ids: Int[Tensor, "axes seq"]
+    fed_is_latent: Bool[Tensor, " fed"]
     logits: Float[Tensor, "generated vocab"]
     segments: tuple[Segment, ...]
     text: str
     answer: str
+    parsed: bool
     stop: Literal["eos", "length"]
+    settings: Settings
+    deepstack: tuple[Tensor, ...] = ()
+
+    @property
+    def prompt_ids(self) -> Int[Tensor, " prompt"]:
+        """The prompt's token ids."""
+        return self.prompt.input_ids[0]
+
+    @property
+    def n_prompt(self) -> int:
+        """Length of the prompt."""
+        return self.prompt.input_ids.shape[1]
+
+    @property
+    def all_ids(self) -> list[int]:
+        """Visible ids, prompt included; the last one was never fed."""
+        return [*self.prompt_ids.tolist(), *self.token_ids.tolist()]
 
     @property
     def emitted(self) -> bool:
-        """Whether the model imagined, from start marker to end marker."""
-        return bool(self.segments) and self.segments[-1].end is not None
+        """Whether the model imagined, and every segment came to its end with a latent in it."""
+        return bool(self.segments) and all(s.slots and s.complete for s in self.segments)
 
     @property
     def latents(self) -> Float[Tensor, "slots d_model"]:
@@ -92,6 +149,11 @@ class Trace:
     def fed_latents(self) -> Float[Tensor, "slots d_model"]:
         """The latents of all segments as the decoder received them."""
         return self._latents("fed")
+
+    @property
+    def latent_positions(self) -> Int[Tensor, " slots"]:
+        """Where the latents of all segments stand."""
+        return positions(self.labels, "latents")
 
     @property
     def fed(self) -> Float[Tensor, "fed d_model"]:
@@ -111,8 +173,12 @@ class Trace:
         return TraceCache(self)
 
     def tokens(self) -> list[str]:
-        """Return the visible tokens as strings, prompt included."""
-        return [self.reasoner.processor.tokenizer.decode([i]) for i in self.token_ids.tolist()]
+        """Return the visible tokens as strings, prompt included.
+
+        Raises:
+            ModelError: The reasoner has no tokenizer.
+        """
+        return [self.reasoner.read([index]) for index in self.all_ids]
 
     @torch.no_grad()
     def until_answer(self, forced: Sequence[int] = ()) -> Trace:
@@ -124,26 +190,44 @@ class Trace:
         Args:
             forced: Ids fed after the last segment, such as a prefix that two answers share.
         """
-        spoken = positions(self.labels, "answer" if self.segments else "text")
-        length = int(spoken[0]) if len(spoken) else len(self.labels)
+        length = self._answer_begins()
+        said = length - self.n_prompt
         ids = torch.tensor(list(forced), dtype=torch.long, device=self.embeds.device)
         steps = torch.arange(1, len(ids) + 1, device=self.embeds.device)
-        return Trace(
-            reasoner=self.reasoner,
-            sample=self.sample,
-            token_ids=torch.cat([self.token_ids[:length], ids]),
-            n_prompt=self.n_prompt,
+        furthest = self.position_ids[:, :length].max()
+        return dataclasses.replace(
+            self,
+            token_ids=torch.cat([self.token_ids[:said], ids]),
+            sampled_ids=torch.cat([self.sampled_ids[:said], ids]),
             labels=torch.cat([self.labels[:length], torch.full_like(ids, SPANS.index("answer"))]),
             embeds=torch.cat([self.embeds[:length], self.reasoner.embed(ids)]),
-            rotary=torch.cat(
-                [self.rotary[:, :length], self.rotary[:, length - 1 : length] + steps], dim=1
+            position_ids=torch.cat(
+                [
+                    self.position_ids[:, :length],
+                    (furthest + steps).expand(len(self.position_ids), len(ids)),
+                ],
+                dim=1,
             ),
-            logits=self.logits[: length - self.n_prompt],
-            segments=self.segments,
-            text=self.text,
-            answer=self.answer,
-            stop=self.stop,
+            fed_is_latent=torch.cat([self.fed_is_latent[:said], torch.zeros_like(ids).bool()]),
+            logits=self.logits[:said],
         )
+
+    def prefill(self) -> Prefill:
+        """Return what was fed at every position, as a batch of one for the decoder."""
+        image = torch.zeros_like(self.labels, dtype=torch.bool)
+        image[: self.n_prompt] = self.reasoner.architecture.image_mask(
+            self.reasoner.model, self.prompt_ids
+        )
+        return Prefill(self.embeds[None], self.position_ids[:, None], image[None], self.deepstack)
+
+    def _answer_begins(self) -> int:
+        """Return the position after the last segment; without one, that of the first own word."""
+        if not self.segments:
+            return self.n_prompt
+        last = self.segments[-1]
+        marked = [last.start, *last.slots, last.end]
+        after = max(place for place in marked if place is not None) + 1
+        return min(after, len(self.labels))
 
     def show(self) -> Any:
         """Draw the run: its image, where each latent looks, and what it decodes to."""

@@ -50,6 +50,9 @@ def attention_bias(
     n_queries: int,
     knockouts: tuple[Knockout, ...],
     dtype: torch.dtype,
+    *,
+    images: Int[Tensor, "batch keys"] | None = None,
+    window: int | None = None,
 ) -> Float[Tensor, "batch 1 queries keys"]:
     """Return the bias for the last `n_queries` positions: 0 where they may read, else the minimum.
 
@@ -61,6 +64,9 @@ def attention_bias(
         n_queries: How many of the last positions ask.
         knockouts: The edges to cut.
         dtype: The model's dtype.
+        images: Which image each position belongs to, 0 for none; positions of one image read each
+            other in both directions. Without it attention is causal.
+        window: How many positions back, itself included, a position reads at most.
 
     Raises:
         EditError: A position is left nothing to read.
@@ -73,8 +79,14 @@ def attention_bias(
 
     n_keys = labels.shape[1]
     order = torch.arange(n_keys, device=labels.device)
-    later = order[None, :] > order[n_keys - n_queries :, None]
-    hidden = cut[labels[:, n_keys - n_queries :, None], labels[:, None, :]] | later
+    asking = order[n_keys - n_queries :, None]
+    closed = (order[None, :] > asking).expand(len(labels), -1, -1)
+    if images is not None:
+        same = images[:, n_keys - n_queries :, None] == images[:, None, :]
+        closed = closed & ~(same & (images[:, None, :] > 0))
+    if window is not None:
+        closed = closed | (asking - order[None, :] >= window)
+    hidden = cut[labels[:, n_keys - n_queries :, None], labels[:, None, :]] | closed
     # Padding reads itself alone: a row of minima would be a uniform read of everything.
     alone = order[None, :] == order[n_keys - n_queries :, None]
     hidden &= ~(alone & (labels[:, n_keys - n_queries :, None] == PAD))

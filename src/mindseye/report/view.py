@@ -230,7 +230,7 @@ def _strip(trace: Trace) -> tuple[Token, ...]:
     image_token = trace.reasoner.model.config.image_token_id
     strip: list[Token] = []
     n_image = slot = spoken = 0
-    for token, text, span in zip(trace.token_ids.tolist(), trace.tokens(), spans, strict=False):
+    for token, text, span in zip(trace.all_ids, trace.tokens(), spans, strict=False):
         if token == image_token:
             n_image += 1
             continue

@@ -66,6 +66,7 @@ class Audit:
             "accuracy": self.mediation.accuracy,
             "n_pairs": self.mediation.n_pairs,
             "emission_rate": self.mediation.emission_rate,
+            "parse_rate": self.mediation.parse_rate,
             "effects": effects,
             "verdict": self.mediation.verdict,
             "reasons": {k: list(v.reasons) for k, v in self.mediation.verdicts.items()},

@@ -97,8 +97,7 @@ def _looks(trace: Trace) -> list[_Look]:
     slots = trace.spans["latents"]
     if not len(slots):
         return []
-    n_positions = len(trace.labels)
-    is_image = trace.token_ids[:n_positions] == trace.reasoner.model.config.image_token_id
+    is_image = trace.prefill().image_mask[0]
     keys = _first_run(is_image.nonzero().squeeze(-1))
     rows, columns = _grid(len(keys), trace.sample.image.shape[:2])
     attention = _attention(trace, slots, keys).reshape(len(slots), rows, columns)
@@ -121,8 +120,8 @@ def _attention(trace: Trace, slots: Tensor, keys: Tensor) -> Float[Tensor, "slot
 def _decoded(trace: Trace) -> list[tuple[tuple[str, float], ...]]:
     """Return the likeliest tokens of each latent with their probabilities."""
     reasoner = trace.reasoner
-    likely = reasoner.model.lm_head(trace.latents).float().softmax(dim=-1).topk(_N_TOKENS)
-    decode = reasoner.processor.tokenizer.decode
+    likely = reasoner.unembed(trace.latents).float().softmax(dim=-1).topk(_N_TOKENS)
+    decode = reasoner.tokenizer.decode
     return [
         tuple((decode([token]), chance) for token, chance in zip(tokens, chances, strict=True))
         for tokens, chances in zip(likely.indices.tolist(), likely.values.tolist(), strict=True)
