@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mindseye.errors import MindseyeError
 
@@ -36,6 +39,14 @@ Out = Annotated[Path, typer.Option(help="Folder for report.html, summary.json an
 Pairs = Annotated[int, typer.Option("--pairs", help="Minimal and placebo pairs, each.")]
 Levels = Annotated[str, typer.Option(help="Mediators, separated by commas.")]
 Seed = Annotated[int, typer.Option(help="Of pairs and statistics.")]
+ProtocolName = Annotated[
+    str | None,
+    typer.Option("--protocol", help="A family's preset; told from the checkpoint if left out."),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if left out.")
+]
+DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 
 
 def main() -> None:
@@ -60,7 +71,14 @@ def demo(
 ) -> None:
     """Audit three small models whose truth is known, and write a report to open in a browser."""
     _audit(
-        [f"organism:{name}" for name in DEMO_ORGANISMS], "digits", out, n_pairs, None, None, seed
+        [f"organism:{name}" for name in DEMO_ORGANISMS],
+        "digits",
+        out,
+        n_pairs,
+        None,
+        None,
+        seed,
+        {},
     )
 
 
@@ -75,31 +93,101 @@ def audit(
         str | None, typer.Option(help="Layers to sweep, separated by commas; all if left out.")
     ] = None,
     seed: Seed = 0,
+    protocol: ProtocolName = None,
+    device: Device = None,
+    dtype: DType = "float32",
 ) -> None:
     """Ask of any models whether their imagination does any work on a task."""
-    _audit(models, task, out, n_pairs, levels, layers, seed)
+    options = _loading(protocol, device, dtype)
+    _audit(models, task, out, n_pairs, levels, layers, seed, options)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    protocol: ProtocolName = None,
+    device: Device = None,
+    dtype: DType = "float32",
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="A file to write the same to; - is the terminal.")
+    ] = None,
+    n_samples: Annotated[
+        int, typer.Option("--samples", min=0, help="Questions to run, for the trigger rate.")
+    ] = 0,
+    task: Annotated[str, typer.Option(help="Where the questions come from.")] = "digits",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of each run.")] = 256,
+    seed: Seed = 0,
+) -> None:
+    """Say what a checkpoint is, how its latents were recognised and, if asked, when it imagines."""
+    import dataclasses
+    import json
+
+    from rich.progress import track
+
+    import mindseye as me
+    from mindseye.reasoners import triggering
+    from mindseye.report import check_writable, write_whole
+
+    world = me.task(task) if n_samples else None
+    if as_json is not None and str(as_json) != "-":
+        check_writable(as_json.parent)
+    _quiet()
+    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    found = me.inspect(reasoner)
+    if world is not None:
+        samples = track(
+            world.samples(n_samples, seed=seed),
+            "running",
+            transient=True,
+            console=Console(stderr=True),
+        )
+        traces = [reasoner.run(sample, max_new_tokens=max_new_tokens) for sample in samples]
+        found["triggering"] = {"task": task, **dataclasses.asdict(triggering(traces))}
+    plain = json.dumps(found, indent=2)
+    if as_json is None:
+        _show(found)
+    elif str(as_json) == "-":
+        typer.echo(plain)
+    else:
+        write_whole(as_json.parent, {as_json.name: f"{plain}\n".encode()})
+        Console().print(f"Written to {as_json}", soft_wrap=True)
 
 
 @app.command()
 def run(
     model: Model,
-    image: Annotated[list[Path], typer.Option(help="An image file; may be given several times.")],
-    question: Annotated[str, typer.Option(help="What to ask about it.")],
+    question: Annotated[str, typer.Option(help="What to ask.")],
+    image: Annotated[
+        list[Path], typer.Option(help="An image file; may be given several times.")
+    ] = [],  # noqa: B006  typer reads it once
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Latents included.")] = 64,
+    force_start: Annotated[
+        bool, typer.Option("--force-start", help="Begin with a start marker.")
+    ] = False,
+    protocol: ProtocolName = None,
+    device: Device = None,
+    dtype: DType = "float32",
 ) -> None:
     """Run one question and show what the model says, latents included."""
     import mindseye as me
+    from mindseye.samples import read_image
 
     sample = me.Sample(images=tuple(image), question=question, answer="")
-    sample.image  # noqa: B018  a bad image should not wait for the model to load
+    for source in sample.images:
+        read_image(source)  # a bad image should not wait for the model to load
     _quiet()
-    trace = me.load(model).run(sample, max_new_tokens=max_new_tokens)
+    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    trace = reasoner.run(sample, max_new_tokens=max_new_tokens, force_start=force_start)
     console = Console()
     said = trace.tokens()[trace.n_prompt :]
     console.print("".join(said), markup=False, highlight=False, soft_wrap=True)
     for segment in trace.segments:
-        console.print(f"{len(segment.slots)} latents at {segment.slots[0]} to {segment.slots[-1]}")
-    console.print(f"answer: {trace.answer}", markup=False, style="bold")
+        where = f" at {segment.slots[0]} to {segment.slots[-1]}" if segment.slots else ""
+        console.print(f"{len(segment.slots)} latents{where}, ended by {segment.stop}")
+    if not trace.segments:
+        console.print("no latents")
+    answer = trace.answer if trace.parsed else "none that could be parsed"
+    console.print(f"answer: {answer}", markup=False, style="bold")
 
 
 @app.command()
@@ -110,6 +198,9 @@ def mediate(
     question: Annotated[str, typer.Option(help="What to ask about both.")],
     answers: Annotated[tuple[str, str], typer.Option(help="The answer to each.")],
     levels: Levels = "embedding,kv,span",
+    protocol: ProtocolName = None,
+    device: Device = None,
+    dtype: DType = "float32",
 ) -> None:
     """Split the effect of exchanging one image for another into direct and mediated parts."""
     import mindseye as me
@@ -120,7 +211,8 @@ def mediate(
         id=f"{clean} / {reference}",
     )
     _quiet()
-    found = me.mediate(me.load(model), [pair], levels=_split(levels))
+    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    found = me.mediate(reasoner, [pair], levels=_split(levels))
     console = Console()
     for ran in found.runs.to_dict("records"):
         console.print(
@@ -206,6 +298,7 @@ def _audit(
     levels: str | None,
     layers: str | None,
     seed: int,
+    options: dict[str, Any],
 ) -> None:
     """Audit models one after another, write the report, and print the verdicts."""
     import time
@@ -225,7 +318,7 @@ def _audit(
             bars.model = model
             audits.append(
                 run_audit(
-                    me.load(model),
+                    me.load(model, **options),
                     world,
                     n_pairs=n_pairs,
                     levels=_split(levels) if levels is not None else LEVELS,
@@ -306,6 +399,48 @@ def _layers(layers: str | None) -> list[int] | None:
         raise EditError(
             f"--layers got {layers!r}; it takes whole numbers separated by commas, such as 0,1,2."
         ) from fault
+
+
+def _loading(protocol: str | None, device: str | None, dtype: str) -> dict[str, Any]:
+    """Turn the options that say how to load into those of `load`."""
+    import torch
+
+    from mindseye.errors import ModelError
+
+    kinds = ("float32", "bfloat16", "float16")
+    if dtype not in kinds:
+        raise ModelError(f"--dtype got {dtype!r}; it takes one of {', '.join(kinds)}.")
+    return {"protocol": protocol, "device": device, "dtype": getattr(torch, dtype)}
+
+
+def _show(found: dict[str, Any]) -> None:
+    """Print a load report as one table, a section for each of its parts."""
+    table = Table(title=escape(found["name"]), show_header=False, box=box.SIMPLE)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for part, facts in found.items():
+        if not isinstance(facts, dict):
+            continue
+        table.add_section()
+        table.add_row(Text(part, style="bold not dim"), "")
+        for key, value in facts.items():
+            table.add_row(key.replace("_", " "), Text(_plain(value)))
+    Console().print(table)
+
+
+def _plain(value: Any) -> str:
+    """Return a fact as a reader would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "none" if value is None else str(value)
 
 
 def _quiet() -> None:
