@@ -64,6 +64,48 @@ def test_a_run_shows_latents_and_answer(run, scene):
     assert f"answer: {me.task('digits').samples(1)[0].answer}" in out
 
 
+def test_a_run_without_latents_says_so(run, scene):
+    code, out, _ = run(
+        "run", "organism:base", "--protocol", "mirage",
+        "--image", scene, "--question", question(), "--max-new-tokens", 3,
+    )  # fmt: skip
+    assert code == 0
+    assert "no latents" in out
+    assert "answer: none that could be parsed" in out
+
+
+def test_inspect_prints_what_it_writes_and_what_python_returns(run, tmp_path):
+    code, out, _ = run("inspect", "organism:natural")
+    assert code == 0
+    assert "Qwen2_5_VLForConditionalGeneration" in out
+    assert "<|latent_start|>" in out
+    code, out, _ = run("inspect", "organism:natural", "--json", tmp_path / "new" / "report.json")
+    assert code == 0
+    written = json.loads((tmp_path / "new" / "report.json").read_text())
+    known = me.inspect(me.load("organism:natural", device="cpu"))
+    assert written == json.loads(json.dumps(known))
+    assert written["vocabulary"]["embedding_rows"] == written["vocabulary"]["tokenizer"]
+    assert written["weights"]["missing"] == written["weights"]["unexpected"] == []
+
+
+def test_inspect_measures_when_a_model_imagines(run):
+    code, out, _ = run("inspect", "organism:natural", "--samples", 6, "--json", "-")
+    found = json.loads(out)["triggering"]
+    assert code == 0
+    assert found["n_runs"] == 6
+    assert found["rate"] == 1
+    assert found["lengths"] == {"4": 6}
+    assert found["segment_stops"] == {"count": 6}
+    code, out, _ = run(
+        "inspect", "organism:base", "--protocol", "mirage", "--samples", 4, "--json", "-"
+    )
+    found = json.loads(out)["triggering"]
+    assert code == 0
+    assert (found["rate"], found["low"]) == (0, 0)
+    assert found["high"] > 0.5
+    assert found["segments"] == {"0": 4}
+
+
 def test_one_pair_of_images_gives_a_row_per_level(run, tmp_path):
     pair = me.task("digits").pairs(1)[0]
     for name, sample in (("a", pair.clean), ("b", pair.reference)):
@@ -163,6 +205,18 @@ class BadInput:
     @staticmethod
     def folder_that_is_no_model(tmp_path, scene):
         return ("audit", tmp_path, "--out", tmp_path / "o"), "no config.json"
+
+    @staticmethod
+    def preset_that_does_not_exist(tmp_path, scene):
+        return ("inspect", "organism:natural", "--protocol", "ouija"), "monet_vllm"
+
+    @staticmethod
+    def number_format_that_does_not_exist(tmp_path, scene):
+        return ("inspect", "organism:natural", "--dtype", "int3"), "bfloat16"
+
+    @staticmethod
+    def report_under_a_file(tmp_path, scene):
+        return ("inspect", "organism:natural", "--json", scene / "report.json"), "is a file"
 
     @staticmethod
     def model_that_does_not_exist(tmp_path, scene):

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from mindseye.errors import UnknownNameError
 from mindseye.plugins import find, register
 from mindseye.reasoners.answers import (
+    after_hash,
     answer_tag,
     boxed,
     final_answer,
+    last_number,
     letter,
     parse_answer,
     whole,
@@ -313,3 +315,20 @@ def test_a_parser_of_ones_own_is_tried_under_its_name() -> None:
 def test_a_parser_that_nobody_offers_is_named() -> None:
     with pytest.raises(UnknownNameError, match=r"No answer 'boxes'; there are: .*boxed"):
         parse_answer("B", ("boxes",), COLOURS, "red")
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="#,")), st.integers(0, 10**9))
+def test_what_follows_the_last_hash_comes_back_without_commas(before: str, number: int) -> None:
+    assert after_hash(f"{before}# 1 ### {number:,}") == str(number)
+    assert after_hash(before) is None
+    assert after_hash(f"{before}# ") is None
+
+
+@given(st.integers(-(10**9), 10**9), st.sampled_from(["", ".", " apples.", "!"]))
+def test_the_last_number_comes_back_without_commas(number: int, after: str) -> None:
+    assert last_number(f"3 and 4.5, so the answer is: {number:,}{after}") == str(number)
+    assert last_number("no number" + after) is None
+
+
+def test_decimals_are_one_number() -> None:
+    assert last_number("about 2.50") == "2.50"
