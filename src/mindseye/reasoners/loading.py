@@ -71,7 +71,6 @@ def load(
         wiring=manifest.wiring if manifest else (),
         report=LoadReport(
             recognised.how,
-            unexpected=found.unexpected,
             extras=tuple(sorted(found.extras)),
             revision=getattr(found.model.config, "_commit_hash", None),
         ),
@@ -120,7 +119,6 @@ class _Stock:
     model: Any
     processor: Any
     extras: Mapping[str, nn.Module | Tensor]
-    unexpected: tuple[str, ...]
 
 
 def _assemble(
@@ -318,7 +316,7 @@ def _stock(name: str, folder: str, dtype: torch.dtype, options: dict[str, Any]) 
             + "; ".join(f"{key.replace('_', ' ')} {values[:3]}" for key, values in wrong.items())
             + ". Expected every weight once and nothing else. Use the matching checkpoint."
         )
-    return _Stock(model, processor, extras, ())
+    return _Stock(model, processor, extras)
 
 
 def _extras(

@@ -38,7 +38,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
-        """Read a folder's manifest; a folder without one has neither protocol nor wiring.
+        """Read a folder's manifest.
 
         Raises:
             ModelError: The file is not what `save` writes.
@@ -46,8 +46,6 @@ class Manifest:
             EditError: Its wiring names a span that does not exist.
         """
         path = folder / MANIFEST
-        if not path.is_file():
-            return cls()
         try:
             data = json.loads(path.read_text())
             protocol = data["protocol"]
