@@ -186,7 +186,8 @@ def _guards(audit: Audit) -> tuple[Guard, ...]:
             "Pairs left out",
             "ok" if not left_out else "warn",
             str(left_out),
-            "Pairs of which a run did not imagine. The effects say nothing about them.",
+            "Pairs of which a run did not imagine, or whose latents stand at other positions. The "
+            "effects say nothing about them.",
         ),
         _probe_guard(audit),
     )
