@@ -128,6 +128,7 @@ WRONG_TYPES: dict[str, list[object]] = {
     "source": [None, 5, 3.5, True, [], ["post_norm"], {}],
     "map": [5, 3.5, True, [], ["prj"], {}],
     "end_by_token": [None, 5, "yes", [], {}],
+    "bans_end": [None, 5, "yes", [], {}],
     "end_by_vector": [
         5, True, "mse", [], ["v"], {}, {"nam": "v"}, {"name": 3}, {"name": None},
         {"name": "v", "metric": "l7"}, {"name": "v", "metric": 3}, {"name": "v", "below": "x"},

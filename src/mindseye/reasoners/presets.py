@@ -153,6 +153,7 @@ _FAMILIES = {
         n_slots=6,
         trigger="forced",
         prompt_start=True,
+        bans_end=True,
         map="prj",
         answers=("last_number",),
     ),

@@ -87,6 +87,7 @@ class LatentProtocol:
         map_at: Whether only what is `fed` goes through the map, or the states of `slots`
             themselves do, so that the next token is read from the mapped state too.
         end_by_token: Whether the model may end a segment by its end marker.
+        bans_end: Whether the end marker is kept from what may be chosen, in runs that imagine.
         end_by_vector: The learned vector that ends it, if there is one.
         n_repeat: End after this many equal visible ids in a row; none is never.
         at_stop: Whether the end marker is forced at the limit, or what was sampled stands.
@@ -118,6 +119,7 @@ class LatentProtocol:
     map: str | None = None
     map_at: Literal["fed", "slots"] = "fed"
     end_by_token: bool = False
+    bans_end: bool = False
     end_by_vector: EndVector | None = None
     n_repeat: int | None = None
     at_stop: Literal["force_end", "use_sampled"] = "force_end"

@@ -298,8 +298,10 @@ class Reasoner:
             end_vector=vector if isinstance(vector, Tensor) else None,
             read=self.read if self.protocol.answer_marks else None,
         )
-        silenced = () if settings.imagine else self.tokens.openers
-        return Row(decoding, Chooser(settings.sampling, settings.seed, silenced), ids)
+        banned = () if settings.imagine else self.tokens.openers
+        if settings.imagine and self.protocol.bans_end and self.tokens.end is not None:
+            banned = (self.tokens.end,)
+        return Row(decoding, Chooser(settings.sampling, settings.seed, banned), ids)
 
     def _recompute(self, trace: Trace, rows: Branches, wiring: tuple[Knockout, ...]) -> Replay:
         n_rows, n_seq = len(rows.rows), len(trace.labels)
