@@ -261,7 +261,8 @@ def codis_loop(codi: Codi, ids: Tensor, n_tokens: int) -> tuple[Tensor, list[int
     embeds = torch.cat([embeds, embed(torch.tensor([[vocab - 1]]))], dim=1)
     said: list[int] = []
     for _ in range(n_tokens):
-        said.append(int(model.lm_head(state(embeds)).argmax()))
+        # As in CODI's test.py, the last id, the end of thought, is cut off.
+        said.append(int(model.lm_head(state(embeds))[..., : vocab - 1].argmax()))
         embeds = torch.cat([embeds, embed(torch.tensor([[said[-1]]]))], dim=1)
     return torch.stack(latents), said
 
