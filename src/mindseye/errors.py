@@ -15,6 +15,7 @@ __all__ = [
     "ProtocolError",
     "SampleError",
     "UnknownNameError",
+    "first_line",
 ]
 
 
@@ -44,3 +45,8 @@ class UnknownNameError(MindseyeError, LookupError):
 
 class OutputError(MindseyeError, OSError):
     """A result that cannot be written where it was asked for."""
+
+
+def first_line(fault: Exception) -> str:
+    """Return what somebody else's exception says, as far as one line of ours can hold it."""
+    return (str(fault).strip() or repr(fault)).splitlines()[0]

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from mindseye.organisms.blank import PROTOCOL
 from mindseye.reasoners import LatentProtocol, Reasoner, Trace
 from mindseye.reasoners.processor import without_video
 from mindseye.reasoners.spans import SPANS
+from tests.heads import Gated, Simple
 from tests.tiny import EOS, IMAGE, PATCH, SEEING, WIDTH, tiny
 
 pytestmark = pytest.mark.model
@@ -419,11 +419,10 @@ def test_other_families_that_see_load_with_their_stock_processors(
     assert (image == IMAGE).sum() == shown.sum() > 0
 
 
-@pytest.mark.skipif(
-    find_spec("torchvision") is not None and find_spec("num2words") is not None,
-    reason="SmolVLM's processor can be built here",
-)
-def test_smolvlm_without_the_packages_its_processor_needs_is_refused(tmp_path: Path) -> None:
+def test_smolvlm_without_the_packages_its_processor_needs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mindseye.reasoners.processor.find_spec", lambda _name: None)
     model = tiny("smolvlm").model
     model.save_pretrained(tmp_path)
     tokenizer_of("smolvlm", ()).save_pretrained(tmp_path)
@@ -444,33 +443,7 @@ AS_LVR = {
 VECTOR = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
 
 
-class Simple(nn.Module):
-    """LVR's head of the type `simple`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_q = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.mlp(self.ln_q(state))
-
-
-class Gated(nn.Module):
-    """LVR's head of the type `glu`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(WIDTH, 64)
-        self.up_proj = nn.Linear(WIDTH, 64)
-        self.down_proj = nn.Linear(64, WIDTH)
-
-    def forward(self, state: Tensor) -> Tensor:
-        gate = nn.functional.silu(self.gate_proj(state))
-        return self.down_proj(gate * self.up_proj(state))
-
-
-HEADS = {"simple": Simple, "glu": Gated}
+HEADS = {"simple": lambda: Simple(WIDTH), "glu": lambda: Gated(WIDTH, 64)}
 every_head = pytest.mark.parametrize("head", HEADS)
 
 
@@ -583,7 +556,6 @@ def test_extra_weights_take_the_dtype_and_place_of_the_model(tmp_path: Path) -> 
 # Options ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(find_spec("accelerate") is None, reason="device_map needs accelerate")
 def test_a_device_map_and_a_dtype_reach_the_stock_class(tmp_path: Path) -> None:
     publish(tmp_path, "qwen2_5_vl", LVR, extras=head_tensors("simple"))
     mapped = load(tmp_path, device_map="cpu", dtype=torch.bfloat16)

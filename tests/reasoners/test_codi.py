@@ -202,7 +202,8 @@ def test_merged_weights_do_what_the_adapted_layers_did(model_type: str) -> None:
 @every_base
 @torch.no_grad()
 def test_the_merge_is_pefts_own(model_type: str) -> None:
-    peft = pytest.importorskip("peft")
+    import peft
+
     model = grown(model_type, 40)
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",

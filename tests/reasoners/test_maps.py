@@ -15,35 +15,10 @@ from transformers import LlamaConfig, Qwen2_5_VLConfig
 
 from mindseye.errors import ModelError
 from mindseye.reasoners.maps import Extras, load_extras, read_tensors
+from tests.heads import Gated, Simple
 
 WIDTH, INNER = 12, 20
 STOCK = {"model.norm.weight": torch.ones(WIDTH), "model.embed.weight": torch.ones(3, WIDTH)}
-
-
-class Simple(nn.Module):
-    """LVR's head of the type `simple`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_q = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.mlp(self.ln_q(state))
-
-
-class Gated(nn.Module):
-    """LVR's head of the type `glu`."""
-
-    def __init__(self, act: nn.Module | None = None) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(WIDTH, INNER)
-        self.up_proj = nn.Linear(WIDTH, INNER)
-        self.down_proj = nn.Linear(INNER, WIDTH)
-        self.act = act or nn.SiLU()
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.down_proj(self.act(self.gate_proj(state)) * self.up_proj(state))
 
 
 def projection(norm: bool) -> nn.Module:
@@ -57,8 +32,8 @@ def projection(norm: bool) -> nn.Module:
 
 
 FORMS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
-    "simple": ("lvr_head", Simple),
-    "gated": ("lvr_head", Gated),
+    "simple": ("lvr_head", lambda: Simple(WIDTH)),
+    "gated": ("lvr_head", lambda: Gated(WIDTH, INNER)),
     "projection": ("prj", lambda: projection(norm=True)),
     "projection without norm": ("prj", lambda: projection(norm=False)),
 }
@@ -67,7 +42,7 @@ every_form = pytest.mark.parametrize("form", FORMS)
 
 def drawn(form: str, act: nn.Module | None = None) -> nn.Module:
     """Build a map with random weights, biases and gains too."""
-    module = Gated(act) if act else FORMS[form][1]()
+    module = Gated(WIDTH, INNER, act) if act else FORMS[form][1]()
     draw = torch.Generator().manual_seed(0)
     for weight in module.parameters():
         weight.data = torch.randn(weight.shape, generator=draw)

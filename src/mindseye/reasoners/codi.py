@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from mindseye.errors import ModelError, OutputError
+from mindseye.errors import ModelError, OutputError, first_line
 from mindseye.reasoners.maps import read_tensors
 
 __all__ = ["ADDED_ROWS", "codi_state", "convert"]
@@ -163,7 +163,7 @@ def _base(base: Path | str) -> tuple[Any, Any]:
         config = transformers.AutoConfig.from_pretrained(base)
         return config, transformers.AutoTokenizer.from_pretrained(base)
     except Exception as fault:  # a broken folder fails in as many ways as it has files
-        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else repr(fault)
+        reason = first_line(fault)
         raise ModelError(
             f"Base {str(base)!r} cannot be loaded ({reason}); expected a folder or hub id with "
             "config and tokenizer. Pass the model that CODI was trained from."
@@ -182,7 +182,7 @@ def _read(checkpoint: Path, allow_pickle: bool) -> dict[str, Tensor]:
     try:
         held = torch.load(pickled, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as fault:
-        reason = str(fault).strip().split("\n")[0] or repr(fault)
+        reason = first_line(fault)
         raise ModelError(
             f"{str(pickled)!r} cannot be read ({reason}); expected pickled tensors and nothing "
             "else. Download it again."

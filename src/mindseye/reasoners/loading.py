@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from mindseye.errors import ModelError, ProtocolError
+from mindseye.errors import ModelError, ProtocolError, first_line
 from mindseye.plugins import find, names
 from mindseye.reasoners.architectures import Architecture, architecture_of
 from mindseye.reasoners.inspection import LoadReport
@@ -71,6 +71,8 @@ def load(
         wiring=manifest.wiring if manifest else (),
         report=LoadReport(
             recognised.how,
+            missing=found.missing,
+            unexpected=found.unexpected,
             extras=tuple(sorted(found.extras)),
             revision=getattr(found.model.config, "_commit_hash", None),
         ),
@@ -119,6 +121,8 @@ class _Stock:
     model: Any
     processor: Any
     extras: Mapping[str, nn.Module | Tensor]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
 
 
 def _assemble(
@@ -300,7 +304,7 @@ def _stock(name: str, folder: str, dtype: torch.dtype, options: dict[str, Any]) 
     except ModelError:
         raise
     except Exception as fault:  # a broken checkpoint fails in as many ways as it has files
-        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else repr(fault)
+        reason = first_line(fault)
         raise ModelError(
             f"{name!r} cannot be loaded as a model ({reason}). Expected a Hugging Face folder or "
             "hub id with config, safetensors, tokenizer and image processor."
@@ -316,7 +320,7 @@ def _stock(name: str, folder: str, dtype: torch.dtype, options: dict[str, Any]) 
             + "; ".join(f"{key.replace('_', ' ')} {values[:3]}" for key, values in wrong.items())
             + ". Expected every weight once and nothing else. Use the matching checkpoint."
         )
-    return _Stock(model, processor, extras)
+    return _Stock(model, processor, extras, tuple(sorted(report["missing_keys"])), leftover)
 
 
 def _extras(
@@ -325,11 +329,9 @@ def _extras(
     """Load what a checkpoint holds beside the stock weights, and name what nobody knows."""
     if not unexpected:
         return {}, ()
-    where = Path(folder)
-    if not where.is_dir():  # the files came from the hub, into a folder of its cache
-        file = transformers.utils.hub.cached_file(folder, "config.json", **_shared(options))
-        where = Path(str(file)).parent
-    found = load_extras(where / options.get("subfolder", ""), unexpected)
+    # Beside the config, be that in a folder or in the cache of the hub's files.
+    config = transformers.utils.hub.cached_file(folder, "config.json", **_shared(options))
+    found = load_extras(Path(str(config)).parent, unexpected)
     return found.modules, found.leftover
 
 
