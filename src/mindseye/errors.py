@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "EditError",
+    "EngineError",
     "MindseyeError",
     "ModelError",
     "OutputError",
@@ -25,6 +26,10 @@ class MindseyeError(Exception):
 
 class SampleError(MindseyeError, ValueError):
     """A sample or pair that cannot be run: its image, its question, its grid."""
+
+
+class EngineError(MindseyeError, RuntimeError):
+    """An edited run that cannot be computed in the memory it was given."""
 
 
 class ModelError(MindseyeError, ValueError):

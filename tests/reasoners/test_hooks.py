@@ -381,6 +381,6 @@ def test_a_name_pattern_that_matches_nothing_is_refused_even_beside_one_that_doe
 def _unchecked_edit(name: str, where: torch.Tensor, value: torch.Tensor) -> Edit:
     """Make an edit as a user does, without the type checker that tests run under."""
     made = object.__new__(Edit)
-    for field, content in (("hook", name), ("positions", where), ("value", value)):
+    for field, content in (("hook", name), ("positions", where), ("value", value), ("head", None)):
         object.__setattr__(made, field, content)
     return made

@@ -16,9 +16,11 @@ from mindseye.reasoners.prompt import PromptStyle
 from mindseye.reasoners.protocols import EndVector, LatentProtocol
 from mindseye.reasoners.reasoner import Reasoner
 from mindseye.reasoners.trace import Replay, Segment, Trace
-from mindseye.reasoners.wiring import Knockout
+from mindseye.reasoners.wiring import Cut, Edges, Knockout
 
 __all__ = [
+    "Cut",
+    "Edges",
     "Edit",
     "EndVector",
     "Knockout",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,8 @@ from torch import Tensor, nn
 
 from mindseye.errors import ModelError
 from mindseye.reasoners.prompt import Prompt
-from mindseye.reasoners.wiring import Knockout, attention_bias
+from mindseye.reasoners.spans import PAD
+from mindseye.reasoners.wiring import Cut, attention_bias
 
 __all__ = ["ARCHITECTURES", "Architecture", "Prefill", "architecture_of"]
 
@@ -42,6 +45,17 @@ class Prefill:
             tuple(layer.repeat(n_rows, 1) for layer in self.deepstack),
         )
 
+    def part(self, begin: int, end: int) -> Prefill:
+        """Return a stretch of a batch of one, with the features of the images that lie in it."""
+        before, within = (int(self.image_mask[0, :place].sum()) for place in (begin, end))
+        deepstack = tuple(layer[before:within] for layer in self.deepstack)
+        return Prefill(
+            self.embeds[:, begin:end],
+            self.position_ids[:, :, begin:end],
+            self.image_mask[:, begin:end],
+            deepstack if within > before else (),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -60,8 +74,7 @@ class Architecture:
         attention_out: The module whose output is added to the residual, if it is not `attention`.
         mlp_out: The same for the MLP.
         grid_positions: Whether positions have three axes, told from image grids.
-        gemma_masks: Whether the tokens of an image read each other in both directions, and some
-            layers read no further back than a window.
+        mutual_images: Whether the tokens of an image read each other in both directions.
     """
 
     auto_class: str
@@ -76,7 +89,7 @@ class Architecture:
     attention_out: str | None = None
     mlp_out: str | None = None
     grid_positions: bool = False
-    gemma_masks: bool = False
+    mutual_images: bool = False
 
     def text_decoder(self, model: nn.Module) -> Any:
         """Return the text decoder of a loaded model."""
@@ -132,48 +145,92 @@ class Architecture:
         labels: Int[Tensor, "batch keys"],
         image_mask: Bool[Tensor, "batch keys"],
         n_queries: int,
-        knockouts: tuple[Knockout, ...],
+        knockouts: tuple[Cut, ...],
         dtype: torch.dtype,
-    ) -> Any:
-        """Return the attention bias for the last `n_queries` positions, as the decoder takes it.
+    ) -> list[Float[Tensor, "batch 1 queries keys"]]:
+        """Return the attention bias for the last `n_queries` positions, layer by layer.
 
-        Args are those of `attention_bias`; `image_mask` says which positions hold image features.
+        Layers that read alike share one tensor. Args are those of `attention_bias`; `image_mask`
+        says which positions hold image features.
         """
-        if not self.gemma_masks:
-            return attention_bias(labels, n_queries, knockouts, dtype)
-        begins = image_mask & ~torch.nn.functional.pad(image_mask, (1, 0))[:, :-1]
-        images = begins.cumsum(dim=1) * image_mask  # 0 for text, else which image
-        window = model.config.get_text_config().sliding_window
-        return {
-            kind: attention_bias(labels, n_queries, knockouts, dtype, images=images, window=reach)
-            for kind, reach in (("full_attention", None), ("sliding_attention", window))
-        }
+        images = None
+        if self.mutual_images:
+            begins = image_mask & ~torch.nn.functional.pad(image_mask, (1, 0))[:, :-1]
+            images = begins.cumsum(dim=1) * image_mask  # 0 for text, else which image
+        made: dict[Any, Tensor] = {}
+        biases = []
+        for layer in range(len(self.blocks(model))):
+            here = tuple(cut for cut in knockouts if cut.layers is None or layer in cut.layers)
+            reach = self.window(model, layer)
+            kind = (reach, tuple(map(id, here)))
+            if kind not in made:
+                made[kind] = attention_bias(
+                    labels, n_queries, here, dtype, images=images, window=reach
+                )
+            biases.append(made[kind])
+        return biases
+
+    def window(self, model: Any, layer: int) -> int | None:
+        """Return how many positions back a layer reads, itself included; none is all of them."""
+        text = model.config.get_text_config()
+        kinds = getattr(text, "layer_types", None)
+        return text.sliding_window if kinds and kinds[layer] == "sliding_attention" else None
+
+    def plainly_causal(
+        self, model: Any, labels: Int[Tensor, "batch keys"], n_queries: int, knockouts: object
+    ) -> bool:
+        """Say whether the last positions read as the stock model would let them by itself."""
+        windows = (self.window(model, layer) for layer in range(len(self.blocks(model))))
+        return (
+            not knockouts
+            and not self.mutual_images
+            and n_queries in (1, labels.shape[1])
+            and all(reach is None for reach in windows)
+            and not bool((labels == PAD).any())
+        )
 
     def decode(
-        self, model: Any, new: Prefill, bias: Any, cache: Any = None
+        self,
+        model: Any,
+        new: Prefill,
+        bias: list[Float[Tensor, "batch 1 new keys"]] | None,
+        cache: Any = None,
+        **options: Any,
     ) -> Float[Tensor, "batch new d_model"]:
         """Run the text decoder on embeddings and return its post-norm states.
 
         Args:
             model: The stock model.
             new: Embeddings, positions and deepstack features of the new positions.
-            bias: The additive attention bias, or one per kind of layer.
+            bias: The additive attention bias of every layer; none leaves masks to the stock model.
             cache: Keys and values so far, which grow; none computes without.
+            options: Passed on to every attention.
         """
-        extras: dict[str, Any] = {}
         if new.deepstack:
-            extras = {
+            options |= {
                 "visual_pos_masks": new.image_mask,
                 "deepstack_visual_embeds": list(new.deepstack),
             }
-        return self.text_decoder(model)(
-            inputs_embeds=new.embeds,
-            attention_mask=bias,
-            position_ids=new.position_ids if self.grid_positions else new.position_ids[0],
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **extras,
-        ).last_hidden_state
+        with self._masked(model, bias):
+            return self.text_decoder(model)(
+                inputs_embeds=new.embeds,
+                attention_mask=None if bias is None else bias[0],
+                position_ids=new.position_ids if self.grid_positions else new.position_ids[0],
+                past_key_values=cache,
+                use_cache=cache is not None,
+                **options,
+            ).last_hidden_state
+
+    @contextlib.contextmanager
+    def _masked(self, model: Any, bias: list[Tensor] | None) -> Iterator[None]:
+        """Give every layer its own bias; the stock decoder takes one for all, or two kinds."""
+        with contextlib.ExitStack() as stack:
+            if bias is not None and any(each is not bias[0] for each in bias):
+                for block, own in zip(self.blocks(model), bias, strict=True):
+                    attention = block.get_submodule(self.attention)
+                    hook = attention.register_forward_pre_hook(_mask_with(own), with_kwargs=True)
+                    stack.callback(hook.remove)
+            yield
 
     def _positions(self, model: Any, prompt: Prompt) -> Int[Tensor, "axes batch seq"]:
         """Number the prompt's positions, padding left out."""
@@ -194,6 +251,15 @@ class Architecture:
         if not self.grid_positions:
             keep.pop("mm_token_type_ids", None)
         return keep
+
+
+def _mask_with(bias: Tensor) -> Any:
+    """Return a hook that replaces the mask an attention is called with."""
+
+    def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, {**kwargs, "attention_mask": bias}
+
+    return hook
 
 
 class _AtTheDoor(Exception):
@@ -225,7 +291,7 @@ ARCHITECTURES = {
         middle="pre_feedforward_layernorm",
         attention_out="post_attention_layernorm",
         mlp_out="post_feedforward_layernorm",
-        gemma_masks=True,
+        mutual_images=True,
     ),
     "llama": _text("LlamaForCausalLM"),
     "qwen2": _text("Qwen2ForCausalLM"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.errors import EditError
 from mindseye.reasoners.hooks import Edit, Visit
 
-__all__ = ["Branches"]
+__all__ = ["Branches", "write"]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +66,7 @@ class Branches:
             if edits:
                 activation = activation.clone()
             for row, edit in edits:
-                _write(activation[row], edit)
+                write(activation[row], edit)
             keep(activation)
             return activation if edits else None
 
@@ -89,10 +90,23 @@ def _within(edit: Edit, begin: int, end: int) -> Edit | None:
             f"An edit of {edit.hook!r} brings a value of shape {tuple(edit.value.shape)} for "
             f"{len(edit.positions)} positions. Bring one row per position."
         )
-    return Edit(edit.hook, edit.positions[inside] - begin, edit.value[inside])
+    return replace(edit, positions=edit.positions[inside] - begin, value=edit.value[inside])
 
 
-def _write(activation: Tensor, edit: Edit) -> None:
+def write(activation: Float[Tensor, "seq *dims"], edit: Edit) -> None:
+    """Carry out an edit on an activation, in place.
+
+    Raises:
+        EditError: The value has another shape than what it replaces, or there is no such head.
+    """
+    if edit.head is not None:
+        if activation.ndim != 3 or not 0 <= edit.head < activation.shape[1]:
+            heads = f"heads 0 to {activation.shape[1] - 1}" if activation.ndim == 3 else "no heads"
+            raise EditError(
+                f"An edit of {edit.hook!r} names head {edit.head}, but it has {heads} there. Name "
+                "one of these, or leave head out."
+            )
+        activation = activation[:, edit.head]
     wanted = activation[edit.positions].shape
     if wanted != edit.value.shape:
         raise EditError(

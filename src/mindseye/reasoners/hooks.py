@@ -48,11 +48,14 @@ class Edit:
         hook: TransformerLens name of the activation.
         positions: Where, counted from the first token of the prompt.
         value: What to write, in the shape the cache shows it, without the batch axis.
+        head: Which head alone is set, where the activation has heads; `value` then has that
+            head's row only.
     """
 
     hook: str
     positions: Int[Tensor, " found"]
     value: Float[Tensor, "found *dims"]
+    head: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from mindseye.reasoners.records import Asked, trace_of
 from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.stream import Stream
 from mindseye.reasoners.trace import Replay, Settings, Trace
-from mindseye.reasoners.wiring import Knockout
+from mindseye.reasoners.wiring import Cut, Knockout
 from mindseye.samples import Sample
 
 __all__ = ["Reasoner"]
@@ -75,6 +75,7 @@ class Reasoner:
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
         cache: Sequence[str] = (),
+        past_key_values: bool = False,
     ) -> Trace:
         """Run a sample and return everything it left.
 
@@ -87,6 +88,8 @@ class Reasoner:
             sampling: How to draw tokens; greedily if left out.
             generator: Where a draw's seed comes from; needed with `sampling`.
             cache: Hook names or patterns to compute at once, instead of when first looked at.
+            past_key_values: Whether the trace keeps keys and values, from which edited runs of it
+                start without computing its prompt again.
 
         Raises:
             SampleError: The sample cannot be read, or is drawn from without a generator.
@@ -100,6 +103,7 @@ class Reasoner:
             force_start=force_start,
             sampling=sampling,
             generator=generator,
+            past_key_values=past_key_values,
         )[0]
         if cache:
             trace.cache.fetch(*cache)
@@ -114,6 +118,7 @@ class Reasoner:
         force_start: bool = False,
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
+        past_key_values: bool = False,
     ) -> list[Trace]:
         """Run several samples as one left-padded batch; each row is what it would be alone.
 
@@ -142,7 +147,7 @@ class Reasoner:
             )
             sample = given if isinstance(given, Sample) else PREPARED
             asked.append((sample, self._prompt(given), settings))
-        return self._generate(asked)
+        return self._generate(asked, keep=past_key_values)
 
     @overload
     def replay(
@@ -152,7 +157,7 @@ class Reasoner:
         *,
         mode: Literal["open_loop"] = ...,
         record: Sequence[str] = ...,
-        knockouts: Sequence[Knockout] = ...,
+        knockouts: Sequence[Cut] = ...,
     ) -> Replay: ...
 
     @overload
@@ -162,7 +167,7 @@ class Reasoner:
         branches: Sequence[Sequence[Edit]] = ...,
         *,
         mode: Literal["closed_loop"],
-        knockouts: Sequence[Knockout] = ...,
+        knockouts: Sequence[Cut] = ...,
     ) -> list[Trace]: ...
 
     @torch.no_grad()
@@ -173,7 +178,7 @@ class Reasoner:
         *,
         mode: Literal["open_loop", "closed_loop"] = "open_loop",
         record: Sequence[str] = (),
-        knockouts: Sequence[Knockout] = (),
+        knockouts: Sequence[Cut] = (),
     ) -> Replay | list[Trace]:
         """Recompute a run with edits.
 
@@ -208,6 +213,11 @@ class Reasoner:
     def unembed(self, states: Float[Tensor, "*dims d_model"]) -> Float[Tensor, "*dims vocab"]:
         """Return the logits that post-norm states are read as."""
         return self.model.get_output_embeddings()(states)
+
+    def feedback(self) -> Feedback:
+        """Return how states become what is fed back and what tokens are read from."""
+        module = self.modules[self.protocol.map] if self.protocol.map else None
+        return Feedback(self.protocol, module if callable(module) else None, self.unembed)
 
     @property
     def tokenizer(self) -> Any:
@@ -259,7 +269,9 @@ class Reasoner:
         self,
         asked: Sequence[Asked],
         branches: Branches | None = None,
-        knockouts: tuple[Knockout, ...] = (),
+        knockouts: tuple[Cut, ...] = (),
+        *,
+        keep: bool = False,
     ) -> list[Trace]:
         """Run prompts as one batch, under edits if there are any."""
         rows = [self._row(prompt, settings) for _, prompt, settings in asked]
@@ -276,9 +288,9 @@ class Reasoner:
             source=self.protocol.source_hook(len(self.architecture.blocks(self.model))),
         )
         limit = asked[0][2].max_new_tokens
-        generate(stream, rows, self._feedback(), self.embed, limit)
+        generate(stream, rows, self.feedback(), self.embed, limit)
         return [
-            trace_of(self, (sample, prompt, settings), row, index, stream)
+            trace_of(self, (sample, prompt, settings), row, index, stream, keep=keep)
             for index, (row, prompt, (sample, _, settings)) in enumerate(
                 zip(rows, prompts, asked, strict=True)
             )
@@ -303,26 +315,20 @@ class Reasoner:
             banned = (self.tokens.end,)
         return Row(decoding, Chooser(settings.sampling, settings.seed, banned), ids)
 
-    def _recompute(self, trace: Trace, rows: Branches, wiring: tuple[Knockout, ...]) -> Replay:
+    def _recompute(self, trace: Trace, rows: Branches, wiring: tuple[Cut, ...]) -> Replay:
         n_rows, n_seq = len(rows.rows), len(trace.labels)
         many = trace.prefill().repeat(n_rows)
-        bias = self.architecture.bias(
-            self.model,
-            trace.labels.expand(n_rows, -1),
-            many.image_mask,
-            n_seq,
-            wiring,
-            trace.embeds.dtype,
-        )
+        labels = trace.labels.expand(n_rows, -1)
+        bias = None
+        if not self.architecture.plainly_causal(self.model, labels, n_seq, wiring):
+            bias = self.architecture.bias(
+                self.model, labels, many.image_mask, n_seq, wiring, trace.embeds.dtype
+            )
         with hooked(self.model, self.architecture, rows.visits(0, n_seq)):
             states = self.architecture.decode(self.model, many, bias)
         slots = trace.labels == SPANS.index("latents")
-        settled = self._feedback().settle(states, slots.expand(n_rows, -1))
+        settled = self.feedback().settle(states, slots.expand(n_rows, -1))
         return Replay(states, self.unembed(settled[:, trace.n_prompt - 1 :]), rows.kept)
-
-    def _feedback(self) -> Feedback:
-        module = self.modules[self.protocol.map] if self.protocol.map else None
-        return Feedback(self.protocol, module if callable(module) else None, self.unembed)
 
 
 def _seed(sampling: Sampling | None, generator: torch.Generator | None) -> int | None:

@@ -13,7 +13,7 @@ from mindseye.reasoners.decoding import Decoding, Opened
 from mindseye.reasoners.generation import Row
 from mindseye.reasoners.prompt import Prompt
 from mindseye.reasoners.stream import Stream
-from mindseye.reasoners.trace import Segment, Settings, Trace
+from mindseye.reasoners.trace import KeysValues, Segment, Settings, Trace
 from mindseye.samples import Sample
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ Asked = tuple[Sample, Prompt, Settings]
 """A sample, its prompt alone and unpadded, and what the run was asked for."""
 
 
-def trace_of(reasoner: Reasoner, asked: Asked, row: Row, index: int, stream: Stream) -> Trace:
+def trace_of(
+    reasoner: Reasoner, asked: Asked, row: Row, index: int, stream: Stream, *, keep: bool = False
+) -> Trace:
     """Cut one row out of a finished batch.
 
     Args:
@@ -34,6 +36,7 @@ def trace_of(reasoner: Reasoner, asked: Asked, row: Row, index: int, stream: Str
         row: The row's own records.
         index: Its place in the batch.
         stream: The finished stream.
+        keep: Whether the trace holds keys and values.
     """
     sample, prompt, settings = asked
     decoding, n_prompt = row.decoding, prompt.input_ids.shape[1]
@@ -68,6 +71,7 @@ def trace_of(reasoner: Reasoner, asked: Asked, row: Row, index: int, stream: Str
         stop="eos" if row.stop == "eos" else "length",
         settings=settings,
         deepstack=_deepstack(stream, index),
+        past_key_values=_key_values(stream, index, kept) if keep else None,
     )
 
 
@@ -122,6 +126,16 @@ def _said(reasoner: Reasoner, decoding: Decoding) -> tuple[str, str]:
     text = reasoner.read([token for _, token in spoken], special=False).strip()
     closing = [token for place, token in spoken if place >= begins]
     return text, reasoner.read(closing, special=False).strip()
+
+
+def _key_values(stream: Stream, index: int, kept: slice) -> KeysValues:
+    """Return the row's keys and values, as tensors of their own if the batch has other rows."""
+    row = slice(index, index + 1)
+    pairs = [
+        (layer.keys[row, :, kept], layer.values[row, :, kept]) for layer in stream.cache.layers
+    ]
+    alone = len(stream.labels) == 1
+    return tuple((k, v) if alone else (k.clone(), v.clone()) for k, v in pairs)
 
 
 def _deepstack(stream: Stream, index: int) -> tuple[Tensor, ...]:

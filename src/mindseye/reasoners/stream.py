@@ -21,7 +21,7 @@ from mindseye.reasoners.architectures import Architecture, Prefill
 from mindseye.reasoners.hooks import Visit, hooked
 from mindseye.reasoners.prompt import Prompt
 from mindseye.reasoners.spans import SPANS
-from mindseye.reasoners.wiring import Knockout
+from mindseye.reasoners.wiring import Cut
 
 __all__ = ["Stream"]
 
@@ -50,7 +50,7 @@ class Stream:
 
     model: Any
     architecture: Architecture
-    knockouts: tuple[Knockout, ...]
+    knockouts: tuple[Cut, ...]
     cache: DynamicCache
     embeds: Float[Tensor, "batch seq d_model"]
     labels: Int[Tensor, "batch seq"]
@@ -67,7 +67,7 @@ class Stream:
         model: Any,
         architecture: Architecture,
         prompt: Prompt,
-        knockouts: tuple[Knockout, ...] = (),
+        knockouts: tuple[Cut, ...] = (),
         visitor: Visitor | None = None,
         source: str | None = None,
     ) -> Stream:
@@ -125,14 +125,23 @@ class Stream:
         self.embeds = torch.cat([self.embeds, new.embeds], dim=1)
         self.labels = torch.cat([self.labels, labels], dim=1)
         self.position_ids = torch.cat([self.position_ids, new.position_ids], dim=2)
-        bias = self.architecture.bias(
-            self.model, self.labels, self._images(), n_new, self.knockouts, new.embeds.dtype
-        )
         with hooked(self.model, self.architecture, visits):
-            self.states = self.architecture.decode(self.model, new, bias, self.cache)
+            self.states = self._decode(new)
         if self.source is None:
             self.sources = self.states
         return self.states
+
+    def _decode(self, new: Prefill) -> Float[Tensor, "batch new d_model"]:
+        """Run the decoder on what was just appended."""
+        return self.architecture.decode(self.model, new, self._bias(new), self.cache)
+
+    def _bias(self, new: Prefill) -> list[Tensor] | None:
+        n_new = new.embeds.shape[1]
+        if self.architecture.plainly_causal(self.model, self.labels, n_new, self.knockouts):
+            return None
+        return self.architecture.bias(
+            self.model, self.labels, self._images(), n_new, self.knockouts, new.embeds.dtype
+        )
 
     def _images(self) -> Bool[Tensor, "batch seq"]:
         """Return which positions so far hold image features; only the prompt's can."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mindseye.errors import EditError
 from mindseye.plugins import find
 from mindseye.reasoners.architectures import Prefill
 from mindseye.reasoners.choosing import Sampling
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from mindseye.reasoners.cache import TraceCache
     from mindseye.reasoners.reasoner import Reasoner
 
-__all__ = ["Replay", "Segment", "Settings", "Trace"]
+__all__ = ["KeysValues", "Replay", "Segment", "Settings", "Trace"]
+
+
+KeysValues = tuple[
+    tuple[Float[Tensor, "1 kv_heads seq d_head"], Float[Tensor, "1 kv_heads seq d_head"]], ...
+]
+"""Keys, after rotation, and values, by layer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +107,7 @@ class Trace:
         stop: Why the run ended.
         settings: What it was asked for.
         deepstack: Features that the first blocks add at image positions, as in `Prefill`.
+        past_key_values: Keys and values of every position, by layer, if they were to be kept.
     """
 
     reasoner: Reasoner
@@ -119,6 +127,7 @@ class Trace:
     stop: Literal["eos", "length"]
     settings: Settings
     deepstack: tuple[Tensor, ...] = ()
+    past_key_values: KeysValues | None = None
 
     @property
     def prompt_ids(self) -> Int[Tensor, " prompt"]:
@@ -210,6 +219,39 @@ class Trace:
             ),
             fed_is_latent=torch.cat([self.fed_is_latent[:said], torch.zeros_like(ids).bool()]),
             logits=self.logits[:said],
+            past_key_values=self.past_key_values
+            and tuple((k[:, :, :length], v[:, :, :length]) for k, v in self.past_key_values),
+        )
+
+    def without(self, positions: Int[Tensor, " removed"]) -> Trace:
+        """Return this run as if some of what was fed after the prompt had never been there.
+
+        Later positions move up, in the sequence and in their rotary positions. `text`, `answer` and
+        `segments` stay those of the whole run, so it is a run to recompute, not to read.
+
+        Args:
+            positions: What to take out, such as slots and markers.
+
+        Raises:
+            EditError: A position of the prompt, or outside the run.
+        """
+        taken = torch.zeros_like(self.labels, dtype=torch.bool)
+        outside = (positions < self.n_prompt) | (positions >= len(self.labels))
+        if bool(outside.any()):
+            raise EditError(
+                f"Positions {positions[outside].tolist()} cannot be removed: the prompt takes up 0 "
+                f"to {self.n_prompt - 1}, and this run ends at {len(self.labels) - 1}. Pass "
+                "positions that were fed after the prompt."
+            )
+        taken[positions] = True
+        kept, own = ~taken, ~taken[self.n_prompt :]
+        return dataclasses.replace(
+            self,
+            labels=self.labels[kept],
+            embeds=self.embeds[kept],
+            position_ids=(self.position_ids - taken.cumsum(dim=0))[:, kept],
+            fed_is_latent=self.fed_is_latent[own],
+            past_key_values=None,
         )
 
     def prefill(self) -> Prefill:

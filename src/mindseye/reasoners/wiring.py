@@ -16,24 +16,26 @@ from torch import Tensor
 from mindseye.errors import EditError
 from mindseye.reasoners.spans import PAD, span_ids
 
-__all__ = ["Knockout", "attention_bias"]
+__all__ = ["Cut", "Edges", "Knockout", "attention_bias"]
 
 
 @dataclass(frozen=True, slots=True)
 class Knockout:
-    """Cut the attention edges along which `target` reads `source`, in every layer.
+    """Cut the attention edges along which `target` reads `source`.
 
     A position that is in both spans no longer reads itself either.
 
     Attributes:
         target: Span or group of the queries.
         source: Span or group of the keys.
+        layers: Where they are cut; in every layer if left out.
 
     Source: Geva et al. 2023, arXiv 2304.14767 (attention knockout).
     """
 
     target: str
     source: str
+    layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown spans early.
@@ -45,10 +47,29 @@ class Knockout:
         span_ids(self.source)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """Cut single attention edges, such as a random set of the size of a knockout.
+
+    Attributes:
+        targets: Positions of the queries, edge by edge, counted from the first of the run.
+        sources: Positions of the keys.
+        layers: Where they are cut; in every layer if left out.
+    """
+
+    targets: Int[Tensor, " edges"]
+    sources: Int[Tensor, " edges"]
+    layers: tuple[int, ...] | None = None
+
+
+Cut = Knockout | Edges
+"""Attention edges that are cut, named by spans or one by one."""
+
+
 def attention_bias(
     labels: Int[Tensor, "batch keys"],
     n_queries: int,
-    knockouts: tuple[Knockout, ...],
+    knockouts: tuple[Cut, ...],
     dtype: torch.dtype,
     *,
     images: Int[Tensor, "batch keys"] | None = None,
@@ -62,7 +83,7 @@ def attention_bias(
     Args:
         labels: The span of every position so far; `PAD` for padding.
         n_queries: How many of the last positions ask.
-        knockouts: The edges to cut.
+        knockouts: The edges to cut, whatever layers they name; single ones in every row alike.
         dtype: The model's dtype.
         images: Which image each position belongs to, 0 for none; positions of one image read each
             other in both directions. Without it attention is causal.
@@ -73,7 +94,7 @@ def attention_bias(
     """
     cut = torch.zeros(PAD + 1, PAD + 1, dtype=torch.bool, device=labels.device)
     cut[:, PAD] = True
-    for knockout in knockouts:
+    for knockout in (each for each in knockouts if isinstance(each, Knockout)):
         for target in span_ids(knockout.target):
             cut[target, list(span_ids(knockout.source))] = True
 
@@ -87,6 +108,10 @@ def attention_bias(
     if window is not None:
         closed = closed | (asking - order[None, :] >= window)
     hidden = cut[labels[:, n_keys - n_queries :, None], labels[:, None, :]] | closed
+    for edges in (each for each in knockouts if isinstance(each, Edges)):
+        here = (edges.targets >= n_keys - n_queries) & (edges.sources < n_keys)
+        here &= edges.targets < n_keys
+        hidden[:, edges.targets[here] - (n_keys - n_queries), edges.sources[here]] = True
     # Padding reads itself alone: a row of minima would be a uniform read of everything.
     alone = order[None, :] == order[n_keys - n_queries :, None]
     hidden &= ~(alone & (labels[:, n_keys - n_queries :, None] == PAD))

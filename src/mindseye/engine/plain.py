@@ -1,0 +1,89 @@
+"""The plain way: every branch as a whole run. Slow, and right on any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mindseye.engine.branches import Branch
+from mindseye.errors import EngineError
+from mindseye.reasoners import Edges, Edit, Trace
+
+if TYPE_CHECKING:
+    from mindseye.engine.exact import Computed
+
+__all__ = ["compute_plainly"]
+
+
+def compute_plainly(
+    trace: Trace,
+    branches: Sequence[Branch],
+    *,
+    read: Sequence[int],
+    reduce: Callable[[Tensor], Tensor] | None = None,
+    record: Sequence[str] = (),
+    since: int = 0,
+) -> Computed:
+    """Compute branches one at a time, each in one forward pass of hooks; as `compute` otherwise.
+
+    Args:
+        trace: The run.
+        branches: What to change.
+        read: Positions whose logits are wanted.
+        reduce: What to make of them.
+        record: Hook names to keep, from position `since` on.
+        since: Where the tail begins.
+
+    Raises:
+        EngineError: A branch patches edges, which takes a model whose attention is intercepted.
+    """
+    from mindseye.engine.exact import Computed
+
+    outs: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {name: [] for name in record}
+    for branch in branches:
+        if branch.patches:
+            raise EngineError(
+                f"{trace.reasoner.name!r} has an attention that cannot be intercepted, so edges "
+                "cannot be patched in it. Cut them with a Knockout, or patch whole activations."
+            )
+        run, moved = _removed(trace, branch)
+        replay = trace.reasoner.replay(
+            run,
+            [[_moved(edit, moved) for edit in branch.edits]],
+            knockouts=[
+                replace(cut, targets=moved[cut.targets], sources=moved[cut.sources])
+                if isinstance(cut, Edges)
+                else cut
+                for cut in branch.knockouts
+            ],
+            record=record,
+        )
+        places = [int(moved[place]) - (run.n_prompt - 1) for place in read]
+        states = replay.states[:, [place + run.n_prompt - 1 for place in places]]
+        slots = run.labels[[place + run.n_prompt - 1 for place in places]]
+        logits = trace.reasoner.unembed(
+            trace.reasoner.feedback().settle(states, (slots == 6).expand(1, -1))
+        )
+        outs.append(logits if reduce is None else reduce(logits))
+        for name in record:
+            kept[name].append(replay.activations[name][:, since:])
+    return Computed(torch.cat(outs), {name: torch.cat(parts) for name, parts in kept.items()})
+
+
+def _removed(trace: Trace, branch: Branch) -> tuple[Trace, Tensor]:
+    """Return the run without what a branch removes, and where each position has gone; -1 is out."""
+    kept = torch.ones_like(trace.labels, dtype=torch.bool)
+    if branch.removed is None:
+        return trace, torch.arange(len(kept), device=kept.device)
+    kept[branch.removed] = False
+    moved = (kept.cumsum(dim=0) - 1).masked_fill(~kept, -1)
+    return trace.without(branch.removed), moved
+
+
+def _moved(edit: Edit, moved: Tensor) -> Edit:
+    return replace(edit, positions=moved[edit.positions])

@@ -1,0 +1,164 @@
+"""A snapshot: one run, cut into a prefix that edits cannot disturb and a tail that they may."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from mindseye.engine.attention import Rectangle, intercepted
+from mindseye.reasoners import Trace
+from mindseye.reasoners.architectures import Prefill
+from mindseye.reasoners.edits import Branches
+from mindseye.reasoners.hooks import hooked
+
+__all__ = ["Snapshot", "snapshot"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """What branches of a run start from.
+
+    Attributes:
+        trace: The run.
+        start: The first position of the tail.
+        prefix: Keys and values before it, by layer, with a batch axis of one.
+        tail: Keys and values from it on.
+        residuals: What each block received in the tail; last, what the final norm did.
+        given: What else each block was called with.
+        states: Post-norm states of the tail.
+        activations: What was asked for, by hook name, of the tail, with a batch axis of one.
+        exact: Whether the attention layers could be intercepted; if not, branches are whole runs.
+    """
+
+    trace: Trace
+    start: int
+    prefix: list[tuple[Float[Tensor, "1 kv prefix d_head"], Float[Tensor, "1 kv prefix d_head"]]]
+    tail: list[tuple[Float[Tensor, "kv tail d_head"], Float[Tensor, "kv tail d_head"]]]
+    residuals: list[Float[Tensor, "tail d_model"]]
+    given: list[dict[str, Any]]
+    states: Float[Tensor, "tail d_model"]
+    activations: dict[str, Tensor]
+    exact: bool = True
+
+    @property
+    def n_tail(self) -> int:
+        """How many positions the tail has."""
+        return len(self.states)
+
+    def columns(self, positions: Int[Tensor, " found"]) -> Int[Tensor, " found"]:
+        """Return positions of the run as places in the tail."""
+        return positions.to(self.states.device) - self.start
+
+    def at(self, name: str, positions: Int[Tensor, " found"]) -> Float[Tensor, "found *dims"]:
+        """Return a recorded activation at some positions of the run."""
+        return self.activations[name][0, self.columns(positions)]
+
+
+@torch.no_grad()
+def snapshot(trace: Trace, start: int, *, record: Sequence[str] = ()) -> Snapshot:
+    """Take a run's snapshot.
+
+    If the trace kept its keys and values (`run(..., past_key_values=True)`), only the tail is
+    computed; else the prefix is, once.
+
+    Args:
+        trace: The run.
+        start: The first position that branches may disturb.
+        record: Hook names to keep, of the tail.
+
+    Raises:
+        EditError: The model has no such hook.
+    """
+    reasoner = trace.reasoner
+    model, architecture = reasoner.model, reasoner.architecture
+    fed = trace.prefill()
+    start = reached_from(trace, start)
+    n_seq = len(trace.labels)
+    prefix = _prefix(trace, fed, start)
+    kept = Branches([()], record)
+    reading = Rectangle(prefix)
+    bias = architecture.bias(
+        model, trace.labels[None], fed.image_mask, n_seq - start, reasoner.wiring, fed.embeds.dtype
+    )
+    blocks = architecture.blocks(model)
+    norm = architecture.text_decoder(model).get_submodule(architecture.norm)
+    with (
+        intercepted(model),
+        hooked(model, architecture, kept.visits(0, n_seq - start)),
+        _overheard([*blocks, norm]) as calls,
+    ):
+        states = architecture.decode(model, fed.part(start, n_seq), bias, reading=reading)
+    exact = len(reading.own) == len(blocks)
+    if not exact:
+        warnings.warn(
+            f"The attention of {type(model).__name__} cannot be intercepted, so every branch of "
+            f"{reasoner.name!r} is computed as a whole run: right, but slow. Use a model whose "
+            "attention calls transformers' attention interface.",
+            stacklevel=2,
+        )
+    return Snapshot(
+        trace=trace,
+        start=start,
+        prefix=prefix,
+        tail=[(k[0], v[0]) for _, (k, v) in sorted(reading.own.items())],
+        residuals=[hidden[0] for hidden, _ in calls],
+        given=[options for _, options in calls[:-1]],
+        states=states[0],
+        activations=kept.kept,
+        exact=exact,
+    )
+
+
+def reached_from(trace: Trace, position: int) -> int:
+    """Return the first position that reads `position`: itself, or the image it belongs to."""
+    if trace.reasoner.architecture.mutual_images:
+        images = trace.prefill().image_mask[0]
+        while position > 0 and bool(images[position] & images[position - 1]):
+            position -= 1
+    return position
+
+
+def _prefix(trace: Trace, fed: Prefill, start: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the keys and values before `start`, kept or computed."""
+    if trace.past_key_values is not None:
+        return [(k[:, :, :start], v[:, :, :start]) for k, v in trace.past_key_values]
+    reasoner = trace.reasoner
+    model, architecture = reasoner.model, reasoner.architecture
+    cache = DynamicCache()
+    # One position at least, so that every layer says what shape its keys have.
+    n_computed = max(start, 1)
+    part, labels = fed.part(0, n_computed), trace.labels[None, :n_computed]
+    bias = None
+    if not architecture.plainly_causal(model, labels, n_computed, reasoner.wiring):
+        bias = architecture.bias(
+            model, labels, part.image_mask, n_computed, reasoner.wiring, fed.embeds.dtype
+        )
+    architecture.decode(model, part, bias, cache)
+    return [(layer.keys[:, :, :start], layer.values[:, :, :start]) for layer in cache.layers]
+
+
+@contextlib.contextmanager
+def _overheard(modules: Sequence[nn.Module]) -> Iterator[list[tuple[Tensor, dict[str, Any]]]]:
+    """Note what modules are called with: the hidden states, and what branches need again."""
+    calls: list[tuple[Tensor, dict[str, Any]]] = []
+
+    def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        ours = ("hidden_states", "attention_mask", "past_key_values", "use_cache", "reading")
+        # A copy, because some models add to the tensor afterwards.
+        calls.append((hidden.clone(), {k: v for k, v in kwargs.items() if k not in ours}))
+
+    handles = [each.register_forward_pre_hook(note, with_kwargs=True) for each in modules]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
