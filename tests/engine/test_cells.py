@@ -106,7 +106,7 @@ def test_the_diagonal_is_what_each_run_said(runs, cells, level):
 @pytest.mark.parametrize("level", LEVELS)
 def test_own_latents_put_back_change_nothing(cells, level):
     diagonal = torch.stack([cells[level].crossed[0, 0], cells[level].crossed[1, 1]])
-    torch.testing.assert_close(cells[level].identity, diagonal, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cells[level].unedited, diagonal, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -95,8 +95,10 @@ def test_another_direction_is_refused(mediator, pairs):
 
 
 def test_a_model_that_did_not_imagine_is_no_empty_grid(mediator, pairs, monkeypatch):
-    run = type(mediator).run
-    monkeypatch.setattr(type(mediator), "run", lambda self, s: run(self, s, imagine=False))
+    run = type(mediator).run_batch
+    monkeypatch.setattr(
+        type(mediator), "run_batch", lambda self, s, **more: run(self, s, imagine=False, **more)
+    )
     with pytest.raises(SampleError, match="emission rate"):
         me.sweep(mediator, pairs)
 

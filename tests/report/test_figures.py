@@ -25,14 +25,21 @@ pytestmark = pytest.mark.model
 def two_hooks() -> Grid:
     """A grid whose means are known: 10 x layer + slot, minus 15, of a difference of 20."""
     rows = [
-        {"pair": pair, "hook": hook, "layer": layer, "slot": slot, "value": 0.0, "clean": 12.0}
-        | {"reference": -8.0, "effect": 10.0 * layer + slot - 15 + (pair == "a") - (pair == "b")}
+        {"pair": pair, "hook": hook, "head": -1, "layer": layer, "slot": slot, "value": 0.0}
+        | {
+            "outcome": "logit difference",
+            "clean": 12.0,
+            "reference": -8.0,
+            "effect": 10.0 * layer + slot - 15 + (pair == "a") - (pair == "b"),
+        }
         for pair in ("a", "b")
         for hook in ("hook_resid_pre", "attn.hook_z")
         for layer in (0, 1, 3)
         for slot in (0, 1)
     ]
-    return Grid(pd.DataFrame(rows), at="latents", direction="denoising", outcome="logit difference")
+    return Grid(
+        pd.DataFrame(rows), at="latents", direction="denoising", outcomes=("logit difference",)
+    )
 
 
 def test_results_find_their_figures_by_name(found: Audit) -> None:

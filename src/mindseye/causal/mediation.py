@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,11 @@ from mindseye.engine import (
     Cells,
     Contrast,
     Outcome,
-    aligned,
-    contrast,
+    Track,
+    Twins,
     crossed_cells,
-    find_outcome,
-    outcome_name,
+    find_outcomes,
+    twin_runs,
 )
 from mindseye.engine.levels import mediator_hooks
 from mindseye.errors import SampleError
@@ -113,7 +113,7 @@ def mediate(
     outcome: str | Outcome = "logit_difference",
     margin: float = 0.1,
     seed: int = 0,
-    track: Callable[[Sequence[Pair]], Iterable[Pair]] = iter,
+    track: Track = iter,
 ) -> Mediation:
     """Compute natural direct and indirect effects along input, latents, answer.
 
@@ -143,20 +143,17 @@ def mediate(
         raise SampleError(f"mediate got margin={margin}; it takes a share of TE between 0 and 1.")
     for level in levels:
         mediator_hooks(reasoner, level)
-    measure = find_outcome(outcome)
+    ((named, measure),) = find_outcomes(outcome).items()
     rows: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     latents: list[np.ndarray] = []
-    for pair in track(pairs):
-        traces = {"clean": reasoner.run(pair.clean), "reference": reasoner.run(pair.reference)}
-        for side, trace in traces.items():
-            runs.append(_run_row(pair, side, trace))
+    for twins in twin_runs(reasoner, pairs, track):
+        for side, trace in zip(("clean", "reference"), twins.said, strict=True):
+            runs.append(_run_row(twins.pair, side, trace))
             if trace.emitted:
                 latents.append(trace.latents.float().cpu().numpy())
-        if not all(trace.emitted for trace in traces.values()):
-            continue
-        if aligned(traces["clean"], traces["reference"]):
-            rows += _pair_rows(reasoner, pair, traces, levels, measure)
+        if twins.comparable:
+            rows += _pair_rows(reasoner, twins, levels, measure)
     if not rows:
         raise SampleError(
             f"{reasoner.name} imagined in {sum(r['emitted'] for r in runs)} of {len(runs)} runs, "
@@ -188,7 +185,7 @@ def mediate(
             for level in levels
         },
         guards=guards,
-        outcome=outcome_name(outcome),
+        outcome=named,
         margin=margin,
     )
 
@@ -213,23 +210,16 @@ def _run_row(pair: Pair, side: str, trace: Trace) -> dict[str, Any]:
 
 
 def _pair_rows(
-    reasoner: Reasoner,
-    pair: Pair,
-    traces: dict[str, Trace],
-    levels: Sequence[str],
-    measure: Outcome,
+    reasoner: Reasoner, twins: Twins, levels: Sequence[str], measure: Outcome
 ) -> list[dict[str, Any]]:
-    parting = contrast(reasoner, pair)
-    clean, reference = (
-        traces[side].until_answer(parting.forced) for side in ("clean", "reference")
-    )
+    clean, reference = twins.clean, twins.reference
     cells = crossed_cells(reasoner, clean, reference, levels)
     moved = float((clean.fed_latents - reference.fed_latents).abs().max())
     return [
         {
-            "pair": pair.id,
+            "pair": twins.pair.id,
             "level": level,
-            **_measured(cells[level], parting, measure),
+            **_measured(cells[level], twins.parting, measure),
             "latents_moved": moved,
         }
         for level in levels
@@ -239,7 +229,7 @@ def _pair_rows(
 def _measured(cells: Cells, parting: Contrast, measure: Outcome) -> dict[str, Any]:
     """Measure one pair at one level: cells, effects, said tokens and the identity residual."""
     y = measure(cells.crossed, parting).double().cpu().numpy()
-    own = measure(cells.identity, parting).double().cpu().numpy()
+    own = measure(cells.unedited, parting).double().cpu().numpy()
     said = cells.crossed.argmax(dim=-1)
     return {
         **{name: float(y[place]) for name, place in _CELLS.items()},

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mindseye.engine.snapshots import Snapshot, reached_from
+from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EditError
-from mindseye.reasoners import Cut, Edit, Knockout, Trace
+from mindseye.reasoners import Cut, Edit, Trace
 from mindseye.reasoners.hooks import hook_point
-from mindseye.reasoners.spans import positions
+from mindseye.reasoners.wiring import asking
 
 __all__ = ["Branch", "EdgePatch", "Reach", "check", "first_position", "reach", "where"]
 
@@ -101,10 +101,10 @@ def first_position(trace: Trace, branch: Branch) -> int:
     touched += [patch.readers for patch in branch.patches]
     # Their keys are replaced one by one, so they must lie in the tail as well.
     touched += [patch.positions for patch in branch.patches]
-    touched += [_asking(trace, cut) for cut in branch.knockouts]
+    touched += [asking(trace.labels, cut) for cut in branch.knockouts]
     touched += [] if branch.removed is None else [branch.removed]
     places = [int(each.min()) for each in touched if len(each)]
-    return reached_from(trace, min(places, default=len(trace.labels) - 1))
+    return trace.reached_from(min(places, default=len(trace.labels) - 1))
 
 
 def check(trace: Trace, branches: Sequence[Branch], read: Sequence[int] = ()) -> None:
@@ -181,7 +181,7 @@ def reach(held: Snapshot, branches: Sequence[Branch], *, whole: bool = False) ->
         first[:] = 0
     for index, branch in enumerate(branches):
         for layer, columns, spreads in _events(held, branch, n_layers):
-            begin = reached_from(held.trace, int(columns.min()) + held.start) - held.start
+            begin = held.trace.reached_from(int(columns.min()) + held.start) - held.start
             after = layer if spreads else layer + 1
             first[index, after:] = first[index, after:].clamp(max=begin)
             if not spreads:
@@ -209,21 +209,9 @@ def _events(
     for patch in branch.patches:
         found.append((patch.layer, held.columns(patch.readers), False))
     for cut in branch.knockouts:
-        asking = held.columns(_asking(held.trace, cut))
+        losing = held.columns(asking(held.trace.labels, cut))
         for layer in range(n_layers) if cut.layers is None else cut.layers:
-            found.append((layer, asking, False))
+            found.append((layer, losing, False))
     if branch.removed is not None:
         found.append((0, held.columns(branch.removed), True))
     return [(layer, columns, spreads) for layer, columns, spreads in found if len(columns)]
-
-
-def _asking(trace: Trace, cut: Cut) -> Int[Tensor, " found"]:
-    """Return the positions that lose an edge to a cut."""
-    if not isinstance(cut, Knockout):
-        return cut.targets.unique()
-    asking = positions(trace.labels, cut.target)
-    asked = positions(trace.labels, cut.source)
-    # Those that stand before all they would be kept from lose nothing, images aside.
-    if trace.reasoner.architecture.mutual_images or not len(asked):
-        return asking if len(asked) else asking[:0]
-    return asking[asking >= asked.min()]

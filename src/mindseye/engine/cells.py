@@ -1,4 +1,4 @@
-"""The four cells Y(x_i, Z(x_j)) of a pair, and the identity arm beside them."""
+"""The four cells Y(x_i, Z(x_j)) of a pair, and the unedited runs beside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.engine.levels import mediator_hooks, transplant
-from mindseye.reasoners import Edit, Reasoner, Trace
+from mindseye.engine.branches import Branch
+from mindseye.engine.budget import DEFAULT_BUDGET
+from mindseye.engine.exact import compute
+from mindseye.engine.levels import check_aligned, mediator_hooks, transplant
+from mindseye.engine.snapshots import snapshot
+from mindseye.reasoners import Reasoner, Trace
+from mindseye.reasoners.spans import positions
 
 __all__ = ["Cells", "crossed_cells"]
 
@@ -20,49 +25,50 @@ class Cells:
     """Next-token logits where a pair's answers part, at one level.
 
     Attributes:
-        crossed: By input x, then by latents z; index 0 is the reference, 1 the clean run.
-        identity: By input x, with its own latents put back; must equal the diagonal of `crossed`.
+        crossed: By input x, then by latents z; index 0 is the reference, 1 the clean run. The
+            diagonal has a run's own latents put back, so that no cell is computed another way.
+        unedited: By input x, without any edit; must equal the diagonal.
     """
 
     crossed: Float[Tensor, "2 2 vocab"]
-    identity: Float[Tensor, "2 vocab"]
+    unedited: Float[Tensor, "2 vocab"]
 
 
 def crossed_cells(
-    reasoner: Reasoner, clean: Trace, reference: Trace, levels: Sequence[str]
+    reasoner: Reasoner,
+    clean: Trace,
+    reference: Trace,
+    levels: Sequence[str],
+    *,
+    budget: int = DEFAULT_BUDGET,
 ) -> dict[str, Cells]:
     """Compute the cells of a pair at several levels, open loop.
 
-    Each input is replayed once with all its arms as rows of one batch, so that every cell of a row
-    goes through the same code path. Costs four forward passes of the text decoder without cache,
-    two of them with `1 + 2 * len(levels)` rows.
+    All cells of an input are branches of one snapshot and go through the same code path.
 
     Args:
         reasoner: What ran.
         clean: The run on x1, cut where the outcome is read (`Trace.until_answer`).
         reference: The run on x0, cut likewise.
         levels: Names of `LEVELS`.
+        budget: Most bytes of activations at a time.
 
     Raises:
         EditError: No such level, or the two runs' segments do not align.
     """
     runs = (reference, clean)
+    check_aligned(clean, reference)
     hooks = sorted({hook for level in levels for hook in mediator_hooks(reasoner, level)})
-    donors = [reasoner.replay(run, record=hooks).activations for run in runs]
+    start = int(positions(clean.labels, "segment").min())
+    held = [snapshot(run, start, record=hooks) for run in runs]
     rows: list[Float[Tensor, "branches vocab"]] = []
-    for recipient in runs:
-        branches: list[list[Edit]] = [[]]
-        for level in levels:
-            for donor, activations in zip(runs, donors, strict=True):
-                branches.append(transplant(level, donor, activations, recipient))
-        rows.append(reasoner.replay(recipient, branches).logits[:, -1])
-    return {level: _level_cells(rows, i) for i, level in enumerate(levels)}
-
-
-def _level_cells(rows: list[Float[Tensor, "branches vocab"]], index: int) -> Cells:
-    """Pick a level's cells out of the two replays: row 0 is unedited, then z0 and z1 per level."""
-    (own0, z0_in_x0, z1_in_x0), (own1, z0_in_x1, z1_in_x1) = (
-        (row[0], row[1 + 2 * index], row[2 + 2 * index]) for row in rows
-    )
-    crossed = torch.stack([torch.stack([own0, z1_in_x0]), torch.stack([z0_in_x1, own1])])
-    return Cells(crossed, identity=torch.stack([z0_in_x0, z1_in_x1]))
+    for recipient in held:
+        branches = [
+            Branch(transplant(level, donor, recipient.trace)) for level in levels for donor in held
+        ]
+        rows.append(compute(recipient, branches, budget=budget).logits[:, 0])
+    unedited = torch.stack([compute(each, [Branch()]).logits[0, 0] for each in held])
+    return {
+        level: Cells(torch.stack([row[2 * i : 2 * i + 2] for row in rows]), unedited)
+        for i, level in enumerate(levels)
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from mindseye.plugins import find
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
 
-__all__ = ["Contrast", "Outcome", "contrast", "find_outcome", "outcome_name"]
+__all__ = ["Contrast", "Outcome", "contrast", "find_outcomes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +41,20 @@ class Outcome(typing.Protocol):
     ) -> Float[Tensor, "*rows"]: ...
 
 
-def find_outcome(outcome: str | Outcome) -> Outcome:
-    """Return a registered outcome by name, or the function that was given.
+def find_outcomes(outcome: str | Outcome | Sequence[str | Outcome]) -> dict[str, Outcome]:
+    """Return outcomes by what they are called, in words for a figure.
+
+    Args:
+        outcome: Name of a registered outcome, a function, or several of either.
 
     Raises:
         UnknownNameError: No outcome of that name.
     """
-    return find("outcome", outcome) if isinstance(outcome, str) else outcome
-
-
-def outcome_name(outcome: str | Outcome) -> str:
-    """Return what an outcome is called, in words for a figure."""
-    name = outcome if isinstance(outcome, str) else getattr(outcome, "__name__", "outcome")
-    return name.replace("_", " ")
+    if isinstance(outcome, str):
+        return {outcome.replace("_", " "): find("outcome", outcome)}
+    if isinstance(outcome, Sequence):
+        return {name: found for each in outcome for name, found in find_outcomes(each).items()}
+    return {getattr(outcome, "__name__", "outcome").replace("_", " "): outcome}
 
 
 def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:

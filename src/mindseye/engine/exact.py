@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindseye.engine.attention import Extra, Packed, Rows, intercepted
+from mindseye.engine.attention import Extra, Packed, Rows
 from mindseye.engine.branches import Branch, Reach, check, first_position, reach, where
 from mindseye.engine.budget import DEFAULT_BUDGET, in_chunks
 from mindseye.engine.plain import compute_plainly
 from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit
+from mindseye.reasoners.attention import intercepted
 from mindseye.reasoners.edits import write
 from mindseye.reasoners.hooks import Visit, hooked
 from mindseye.reasoners.spans import SPANS

@@ -2,13 +2,12 @@
 
 `embedding` pins the fed-back vectors and lets the slots recompute; `kv` pins all that later
 positions can read from the slots; `span` pins the same of the two markers as well. A level is a set
-of edits over an open-loop replay, so all levels go through one code path.
+of edits over an open-loop run, so all levels go through one code path.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
-
+from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Reasoner, Trace
 from mindseye.reasoners.spans import positions
@@ -34,24 +33,21 @@ def mediator_hooks(reasoner: Reasoner, level: str) -> list[str]:
     return [f"blocks.{i}.attn.hook_{what}" for i in range(n_layers) for what in ("k", "v")]
 
 
-def transplant(
-    level: str, donor: Trace, activations: dict[str, Tensor], recipient: Trace
-) -> list[Edit]:
+def transplant(level: str, donor: Snapshot, recipient: Trace) -> list[Edit]:
     """Return the edits that give `recipient` the mediator of `donor`.
 
     Args:
         level: A name of `LEVELS`.
-        donor: The run the mediator is taken from.
-        activations: Of a replay of the donor, at least the level's hooks, batch first.
+        donor: Of the run the mediator is taken from, with the level's hooks recorded.
         recipient: The run it is put into.
 
     Raises:
         EditError: The two segments do not stand at the same positions.
     """
-    check_aligned(donor, recipient)
+    check_aligned(donor.trace, recipient)
     where = positions(recipient.labels, _SPAN[level])
     return [
-        Edit(hook, where, activations[hook][0, where])
+        Edit(hook, where, donor.at(hook, where))
         for hook in mediator_hooks(recipient.reasoner, level)
     ]
 

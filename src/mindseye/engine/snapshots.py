@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from mindseye.engine.attention import Rectangle, intercepted
 from mindseye.reasoners import Trace
-from mindseye.reasoners.architectures import Prefill
+from mindseye.reasoners.attention import Rectangle, intercepted
 from mindseye.reasoners.edits import Branches
 from mindseye.reasoners.hooks import hooked
+from mindseye.reasoners.shared import key_values
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -80,9 +79,9 @@ def snapshot(trace: Trace, start: int, *, record: Sequence[str] = ()) -> Snapsho
     reasoner = trace.reasoner
     model, architecture = reasoner.model, reasoner.architecture
     fed = trace.prefill()
-    start = reached_from(trace, start)
+    start = trace.reached_from(start)
     n_seq = len(trace.labels)
-    prefix = _prefix(trace, fed, start)
+    prefix = key_values(trace, start)
     kept = Branches([()], record)
     reading = Rectangle(prefix)
     bias = architecture.bias(
@@ -115,34 +114,6 @@ def snapshot(trace: Trace, start: int, *, record: Sequence[str] = ()) -> Snapsho
         activations=kept.kept,
         exact=exact,
     )
-
-
-def reached_from(trace: Trace, position: int) -> int:
-    """Return the first position that reads `position`: itself, or the image it belongs to."""
-    if trace.reasoner.architecture.mutual_images:
-        images = trace.prefill().image_mask[0]
-        while position > 0 and bool(images[position] & images[position - 1]):
-            position -= 1
-    return position
-
-
-def _prefix(trace: Trace, fed: Prefill, start: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the keys and values before `start`, kept or computed."""
-    if trace.past_key_values is not None:
-        return [(k[:, :, :start], v[:, :, :start]) for k, v in trace.past_key_values]
-    reasoner = trace.reasoner
-    model, architecture = reasoner.model, reasoner.architecture
-    cache = DynamicCache()
-    # One position at least, so that every layer says what shape its keys have.
-    n_computed = max(start, 1)
-    part, labels = fed.part(0, n_computed), trace.labels[None, :n_computed]
-    bias = None
-    if not architecture.plainly_causal(model, labels, n_computed, reasoner.wiring):
-        bias = architecture.bias(
-            model, labels, part.image_mask, n_computed, reasoner.wiring, fed.embeds.dtype
-        )
-    architecture.decode(model, part, bias, cache)
-    return [(layer.keys[:, :, :start], layer.values[:, :, :start]) for layer in cache.layers]
 
 
 @contextlib.contextmanager

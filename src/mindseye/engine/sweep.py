@@ -1,8 +1,8 @@
-"""Activation patching over layers and slots."""
+"""Activation patching over layers, slots and heads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,15 +11,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.engine.contrast import Outcome, contrast, find_outcome, outcome_name
-from mindseye.engine.levels import aligned
-from mindseye.errors import EditError, SampleError
+from mindseye.engine.branches import Branch
+from mindseye.engine.budget import DEFAULT_BUDGET
+from mindseye.engine.contrast import Outcome, find_outcomes
+from mindseye.engine.exact import compute
+from mindseye.engine.snapshots import snapshot
+from mindseye.engine.twins import Track, Twins, comparable
+from mindseye.errors import EditError
 from mindseye.plugins import find
-from mindseye.reasoners import Edit, Reasoner, Trace
+from mindseye.reasoners import Edit, Reasoner
+from mindseye.reasoners.hooks import hook_point
 from mindseye.reasoners.spans import positions
 from mindseye.samples import Pair
 
-__all__ = ["Grid", "sweep"]
+__all__ = ["Grid", "Site", "sites", "sweep"]
+
+_PLACES = ["hook", "head", "layer", "slot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An activation in one layer, or one head of it.
+
+    Attributes:
+        hook: Its name within a block; `hook_embed` has no layer of its own and counts as layer 0.
+        layer: The block.
+        head: The head, if one alone is patched.
+    """
+
+    hook: str
+    layer: int
+    head: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The full hook name."""
+        return self.hook if self.hook == "hook_embed" else f"blocks.{self.layer}.{self.hook}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,33 +54,37 @@ class Grid:
     """What patching each site did.
 
     Attributes:
-        rows: One row per pair and site: `pair hook layer slot value clean reference effect`.
-            `effect` is how far the patch moved the outcome away from the unpatched run, in the
-            outcome's unit.
+        rows: One row per pair, site and outcome: `pair hook head layer slot outcome value clean
+            reference effect`; `head` is -1 where all heads, or none, are patched. `effect` is how
+            far the patch moved the outcome away from the unpatched run, in the outcome's unit.
         at: The span whose positions were patched.
         direction: Which way.
-        outcome: What was measured.
+        outcomes: What was measured.
     """
 
     rows: pd.DataFrame
     at: str
     direction: str
-    outcome: str
+    outcomes: tuple[str, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per pair and site."""
+        """Return one row per pair, site and outcome."""
         return self.rows
 
     def mean(self) -> pd.DataFrame:
-        """Return the mean effect per site, and its ratio to the mean whole difference."""
-        sites = self.rows.groupby(["hook", "layer", "slot"], sort=False)
-        means = sites[["effect", "clean", "reference"]].mean().reset_index()
-        means["share"] = means["effect"] / (means["clean"] - means["reference"])
+        """Return the mean effect per site and outcome, and its ratio to the mean whole difference.
+
+        The ratio of an outcome that does not differ between the runs is not a number.
+        """
+        places = self.rows.groupby([*_PLACES, "outcome"], sort=False)
+        means = places[["effect", "clean", "reference"]].mean().reset_index()
+        whole = means["clean"] - means["reference"]
+        means["share"] = means["effect"] / whole.where(whole != 0)
         return means
 
-    def heatmap(self) -> Any:
-        """Draw layers by slots, in units of the outcome."""
-        return find("figure", "sweep")(self)
+    def heatmap(self, outcome: str | None = None) -> Any:
+        """Draw layers by slots, in units of an outcome; the first one if none is named."""
+        return find("figure", "sweep")(self, outcome)
 
 
 def sweep(
@@ -62,93 +93,129 @@ def sweep(
     *,
     at: str = "latents",
     hooks: Sequence[str] = ("hook_resid_pre",),
+    heads: bool = False,
     layers: Sequence[int] | None = None,
     direction: Literal["denoising", "noising"] = "denoising",
-    outcome: str | Outcome = "logit_difference",
-    track: Callable[[Sequence[Pair]], Iterable[Pair]] = iter,
+    outcome: str | Outcome | Sequence[str | Outcome] = "logit_difference",
+    budget: int = DEFAULT_BUDGET,
+    track: Track = iter,
 ) -> Grid:
     """Patch one activation at a time between the two runs of each pair.
 
     Denoising writes the clean run's activation into the reference run and asks what that restores;
-    noising does the reverse. All sites of a pair are rows of one replay (open loop: later latents
-    keep the vectors they were fed).
+    noising does the reverse. All sites of a pair are branches of one run (open loop: later latents
+    keep the vectors they were fed), so that only what a patch can disturb is computed.
 
     Args:
         reasoner: What runs.
-        pairs: Clean and reference samples.
+        pairs: Clean and reference samples. Pairs in which a run does not imagine, or in which the
+            two runs' segments stand at different positions, are left out.
         at: The span to patch: `latents`, `segment`, `header`, any of `SPANS` and `GROUPS`.
-        hooks: Activations within a block, such as `hook_resid_pre` or `attn.hook_z`.
+        hooks: Activations within a block, such as `hook_resid_pre` or `attn.hook_z`, or
+            `hook_embed`.
+        heads: Whether activations that have heads are patched head by head.
         layers: Which blocks; all if left out.
         direction: `denoising` or `noising`.
-        outcome: Name of a registered outcome, or a function.
+        outcome: Name of a registered outcome, or a function, or several.
+        budget: Most bytes of activations at a time.
         track: Wraps the pairs, to show progress.
 
     Raises:
         EditError: A layer, hook, span or direction that does not exist.
+        EngineError: The budget is too small for one site.
         SampleError: No pair was given, or in none did both runs imagine at the same positions.
 
     Source: Zhang & Nanda 2023, arXiv 2309.16042; Heimersheim & Nanda 2024, arXiv 2404.15255.
     """
     if direction not in ("denoising", "noising"):
         raise EditError(f"No direction {direction!r}; there are 'denoising' and 'noising'.")
-    n_layers = len(reasoner.architecture.blocks(reasoner.model))
-    chosen = range(n_layers) if layers is None else layers
-    sites = [(hook, layer, f"blocks.{layer}.{hook}") for layer in chosen for hook in hooks]
-    measure = find_outcome(outcome)
-    rows: list[dict[str, Any]] = []
-    for pair in track(pairs):
-        parting = contrast(reasoner, pair)
-        clean, reference = (
-            reasoner.run(sample).until_answer(parting.forced)
-            for sample in (pair.clean, pair.reference)
-        )
-        if not (clean.emitted and reference.emitted and aligned(clean, reference)):
-            continue
-        source, target = (clean, reference) if direction == "denoising" else (reference, clean)
-        logits = _patched_logits(reasoner, source, target, at, [name for *_, name in sites])
-        rows += _rows(pair, sites, measure(logits, parting).tolist(), direction)
-    if not rows:
-        raise SampleError(
-            f"None of {len(pairs)} pairs gave two runs with segments at the same positions to "
-            f"patch at {at!r}. Check the emission rate with reasoner.run(sample).emitted, and that "
-            "segments are of one length."
-        )
-    return Grid(pd.DataFrame(rows), at, direction, outcome_name(outcome))
+    chosen = sites(reasoner, hooks, layers, heads=heads)
+    measures = find_outcomes(outcome)
+    rows = [
+        _rows(twins, chosen, measures, at, direction, budget)
+        for twins in comparable(reasoner, pairs, at, track)
+    ]
+    return Grid(pd.concat(rows, ignore_index=True), at, direction, tuple(measures))
 
 
-def _patched_logits(
-    reasoner: Reasoner, source: Trace, target: Trace, at: str, names: list[str]
-) -> Float[Tensor, "arms vocab"]:
-    """Return the readout of the source, of the target, and of the target patched at each site."""
-    donor = reasoner.replay(source, record=names)
-    where = positions(target.labels, at)
-    branches: list[list[Edit]] = [[]]
-    for name in names:
-        for position in where:
-            spot = position[None]
-            branches.append([Edit(name, spot, donor.activations[name][0, spot])])
-    patched = reasoner.replay(target, branches)
-    return torch.cat([donor.logits[:, -1], patched.logits[:, -1]])
+def sites(
+    reasoner: Reasoner, hooks: Sequence[str], layers: Sequence[int] | None, *, heads: bool = False
+) -> list[Site]:
+    """Return the sites of a sweep, layer by layer.
+
+    Raises:
+        EditError: A layer or hook that does not exist.
+    """
+    model, architecture = reasoner.model, reasoner.architecture
+    found: list[Site] = []
+    for layer in range(len(architecture.blocks(model))) if layers is None else layers:
+        for hook in hooks:
+            if hook == "hook_embed" and found and any(site.hook == hook for site in found):
+                continue
+            site = Site(hook, layer if hook != "hook_embed" else 0)
+            point = hook_point(site.name, model, architecture)
+            if heads and point.d_head is not None:
+                found += [Site(hook, layer, head) for head in range(_n_heads(reasoner, hook))]
+            else:
+                found.append(site)
+    return found
+
+
+def _n_heads(reasoner: Reasoner, hook: str) -> int:
+    text = reasoner.model.config.get_text_config()
+    shared = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    return shared if hook.endswith(("hook_k", "hook_v")) else text.num_attention_heads
 
 
 def _rows(
-    pair: Pair, sites: list[tuple[str, int, str]], values: list[float], direction: str
-) -> list[dict[str, Any]]:
-    """Lay a pair's outcomes out as one row per site; the first two are source and target."""
-    source, target, *patched = values
-    clean, reference = (source, target) if direction == "denoising" else (target, source)
-    n_slots = len(patched) // len(sites)
-    return [
-        {
-            "pair": pair.id,
-            "hook": hook,
-            "layer": layer,
-            "slot": slot,
-            "value": patched[i * n_slots + slot],
-            "clean": clean,
-            "reference": reference,
-            "effect": patched[i * n_slots + slot] - target,
-        }
-        for i, (hook, layer, _) in enumerate(sites)
-        for slot in range(n_slots)
+    twins: Twins,
+    chosen: list[Site],
+    measures: dict[str, Outcome],
+    at: str,
+    direction: str,
+    budget: int,
+) -> pd.DataFrame:
+    """Patch every site of one pair."""
+    runs = (twins.clean, twins.reference)
+    source, target = runs if direction == "denoising" else reversed(runs)
+    where = positions(target.labels, at)
+    if not len(where):
+        raise EditError(f"Span {at!r} is empty in pair {twins.pair.id!r}. Patch at another span.")
+    start = int(where.min())
+    donor = snapshot(source, start, record=sorted({site.name for site in chosen}))
+    branches = [
+        Branch([Edit(site.name, spot, _value(donor.at(site.name, spot), site), site.head)])
+        for site in chosen
+        for spot in where[:, None]
     ]
+
+    def measured(logits: Float[Tensor, "branches 1 vocab"]) -> Float[Tensor, "branches outcomes"]:
+        return torch.stack([m(logits[:, 0], twins.parting) for m in measures.values()], dim=-1)
+
+    held = snapshot(target, start)
+    patched = compute(held, branches, reduce=measured, budget=budget).logits
+    own, other = (compute(each, [Branch()], reduce=measured).logits[0] for each in (held, donor))
+    clean, reference = (other, own) if direction == "denoising" else (own, other)
+    n_sites, n_slots = len(chosen), len(where)
+    index = pd.MultiIndex.from_product([range(n_sites), range(n_slots), measures])
+    site = [chosen[i] for i in index.get_level_values(0)]
+    value = patched.double().cpu().flatten().numpy()
+    unpatched = own.double().cpu().repeat(n_sites * n_slots).numpy()
+    return pd.DataFrame(
+        {
+            "pair": twins.pair.id,
+            "hook": [each.hook for each in site],
+            "head": [-1 if each.head is None else each.head for each in site],
+            "layer": [each.layer for each in site],
+            "slot": index.get_level_values(1),
+            "outcome": index.get_level_values(2),
+            "value": value,
+            "clean": clean.double().cpu().repeat(n_sites * n_slots).numpy(),
+            "reference": reference.double().cpu().repeat(n_sites * n_slots).numpy(),
+            "effect": value - unpatched,
+        }
+    )
+
+
+def _value(activation: Float[Tensor, "1 *dims"], site: Site) -> Float[Tensor, "1 *dims"]:
+    return activation if site.head is None else activation[:, site.head]

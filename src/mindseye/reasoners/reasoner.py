@@ -23,10 +23,11 @@ from mindseye.reasoners.prepared import PREPARED, as_prompt
 from mindseye.reasoners.prompt import Prompt, encode, join
 from mindseye.reasoners.protocols import LatentProtocol, LatentTokens
 from mindseye.reasoners.records import Asked, trace_of
+from mindseye.reasoners.shared import SharedStream
 from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.stream import Stream
 from mindseye.reasoners.trace import Replay, Settings, Trace
-from mindseye.reasoners.wiring import Cut, Knockout
+from mindseye.reasoners.wiring import Cut, Knockout, asking
 from mindseye.samples import Sample
 
 __all__ = ["Reasoner"]
@@ -183,9 +184,11 @@ class Reasoner:
         """Recompute a run with edits.
 
         Open loop pins every fed vector and takes one forward pass: an edit of a latent is a direct
-        effect, with the later latents as they were. Closed loop decodes again from the prompt, so
-        that later latents and words react, and returns a trace per branch; edits at positions that
-        a new run does not reach change nothing.
+        effect, with the later latents as they were. Closed loop decodes again, so that later
+        latents and words react, and returns a trace per branch; edits at positions that a new run
+        does not reach change nothing. Its branches share the keys and values of the prompt, as far
+        as no edit reaches; a trace that kept them (`run(..., past_key_values=True)`) has nothing
+        to compute there.
 
         Args:
             trace: The run to recompute.
@@ -202,8 +205,7 @@ class Reasoner:
         rows = Branches(branches, record)
         rows.check(len(trace.labels))
         if mode == "closed_loop":
-            asked = (trace.sample, trace.prompt, trace.settings)
-            return self._generate([asked] * len(branches), rows, tuple(knockouts))
+            return self._decode_again(trace, rows, tuple(knockouts))
         return self._recompute(trace, rows, (*self.wiring, *knockouts))
 
     def embed(self, ids: Int[Tensor, "*dims"]) -> Float[Tensor, "*dims d_model"]:
@@ -265,36 +267,46 @@ class Reasoner:
         return encode(self.processor, [given], self.protocol.prompt).to(self.model.device)
 
     @torch.no_grad()
-    def _generate(
-        self,
-        asked: Sequence[Asked],
-        branches: Branches | None = None,
-        knockouts: tuple[Cut, ...] = (),
-        *,
-        keep: bool = False,
-    ) -> list[Trace]:
-        """Run prompts as one batch, under edits if there are any."""
+    def _generate(self, asked: Sequence[Asked], *, keep: bool = False) -> list[Trace]:
+        """Run prompts as one batch."""
         rows = [self._row(prompt, settings) for _, prompt, settings in asked]
         prompts = [
             _opened(prompt) if row.decoding.opened_by_prompt else prompt
             for row, (_, prompt, _) in zip(rows, asked, strict=True)
         ]
         stream = Stream.open(
-            self.model,
-            self.architecture,
-            join(prompts),
-            (*self.wiring, *knockouts),
-            visitor=branches.visits if branches else None,
-            source=self.protocol.source_hook(len(self.architecture.blocks(self.model))),
+            self.model, self.architecture, join(prompts), self.wiring, source=self._source()
         )
-        limit = asked[0][2].max_new_tokens
-        generate(stream, rows, self.feedback(), self.embed, limit)
+        generate(stream, rows, self.feedback(), self.embed, asked[0][2].max_new_tokens)
         return [
             trace_of(self, (sample, prompt, settings), row, index, stream, keep=keep)
             for index, (row, prompt, (sample, _, settings)) in enumerate(
                 zip(rows, prompts, asked, strict=True)
             )
         ]
+
+    def _decode_again(
+        self, trace: Trace, branches: Branches, knockouts: tuple[Cut, ...]
+    ) -> list[Trace]:
+        """Decode a run again under edits; rows share what no edit can reach."""
+        touched = [edit.positions for row in branches.rows for edit in row]
+        touched += [asking(trace.labels, cut) for cut in knockouts]
+        places = [int(each.min()) for each in touched if len(each)]
+        start = min([trace.n_prompt - 1, *(trace.reached_from(place) for place in places)])
+        cuts, source, n_rows = (*self.wiring, *knockouts), self._source(), len(branches.rows)
+        stream = SharedStream.branch(trace, n_rows, start, cuts, branches.visits, source)
+        if stream is None:  # the attention cannot be intercepted: every row has a copy
+            prompt = join([trace.prompt] * n_rows)
+            stream = Stream.open(
+                self.model, self.architecture, prompt, cuts, branches.visits, source
+            )
+        rows = [self._row(trace.prompt, trace.settings) for _ in branches.rows]
+        generate(stream, rows, self.feedback(), self.embed, trace.settings.max_new_tokens)
+        asked = (trace.sample, trace.prompt, trace.settings)
+        return [trace_of(self, asked, row, index, stream) for index, row in enumerate(rows)]
+
+    def _source(self) -> str | None:
+        return self.protocol.source_hook(len(self.architecture.blocks(self.model)))
 
     def _row(self, prompt: Prompt, settings: Settings) -> Row:
         ids = prompt.input_ids[0].tolist()

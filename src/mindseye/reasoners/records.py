@@ -12,7 +12,7 @@ from mindseye.reasoners.answers import parse_answer
 from mindseye.reasoners.decoding import Decoding, Opened
 from mindseye.reasoners.generation import Row
 from mindseye.reasoners.prompt import Prompt
-from mindseye.reasoners.stream import Stream
+from mindseye.reasoners.stream import Stream, held
 from mindseye.reasoners.trace import KeysValues, Segment, Settings, Trace
 from mindseye.samples import Sample
 
@@ -131,11 +131,9 @@ def _said(reasoner: Reasoner, decoding: Decoding) -> tuple[str, str]:
 def _key_values(stream: Stream, index: int, kept: slice) -> KeysValues:
     """Return the row's keys and values, as tensors of their own if the batch has other rows."""
     row = slice(index, index + 1)
-    pairs = [
-        (layer.keys[row, :, kept], layer.values[row, :, kept]) for layer in stream.cache.layers
-    ]
+    mine = [(k[row, :, kept], v[row, :, kept]) for k, v in held(stream.cache)]
     alone = len(stream.labels) == 1
-    return tuple((k, v) if alone else (k.clone(), v.clone()) for k, v in pairs)
+    return tuple(mine if alone else [(k.clone(), v.clone()) for k, v in mine])
 
 
 def _deepstack(stream: Stream, index: int) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ from mindseye.reasoners.prompt import Prompt
 from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.wiring import Cut
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "Visitor", "held"]
 
 Visitor = Callable[[int, int], Mapping[str, Visit]]
 """Says what to do at hook points while positions from one index up to another are computed."""
@@ -133,15 +133,12 @@ class Stream:
 
     def _decode(self, new: Prefill) -> Float[Tensor, "batch new d_model"]:
         """Run the decoder on what was just appended."""
-        return self.architecture.decode(self.model, new, self._bias(new), self.cache)
-
-    def _bias(self, new: Prefill) -> list[Tensor] | None:
-        n_new = new.embeds.shape[1]
-        if self.architecture.plainly_causal(self.model, self.labels, n_new, self.knockouts):
-            return None
-        return self.architecture.bias(
-            self.model, self.labels, self._images(), n_new, self.knockouts, new.embeds.dtype
-        )
+        n_new, bias = new.embeds.shape[1], None
+        if not self.architecture.plainly_causal(self.model, self.labels, n_new, self.knockouts):
+            bias = self.architecture.bias(
+                self.model, self.labels, self._images(), n_new, self.knockouts, new.embeds.dtype
+            )
+        return self.architecture.decode(self.model, new, bias, self.cache)
 
     def _images(self) -> Bool[Tensor, "batch seq"]:
         """Return which positions so far hold image features; only the prompt's can."""
@@ -160,6 +157,12 @@ class Stream:
             return new
 
         return {**visits, self.source: visit}
+
+
+def held(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    """Return the keys and values of a filled cache, by layer."""
+    layers: list[Any] = cache.layers
+    return [(layer.keys, layer.values) for layer in layers]
 
 
 def _leave(_activation: Tensor) -> None:

@@ -262,6 +262,14 @@ class Trace:
         )
         return Prefill(self.embeds[None], self.position_ids[:, None], image[None], self.deepstack)
 
+    def reached_from(self, position: int) -> int:
+        """Return the first position that reads `position`: itself, or the image it belongs to."""
+        if self.reasoner.architecture.mutual_images:
+            images = self.prefill().image_mask[0]
+            while position > 0 and bool(images[position] & images[position - 1]):
+                position -= 1
+        return position
+
     def _answer_begins(self) -> int:
         """Return the position after the last segment; without one, that of the first own word."""
         if not self.segments:

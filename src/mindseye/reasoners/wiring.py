@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mindseye.errors import EditError
-from mindseye.reasoners.spans import PAD, span_ids
+from mindseye.reasoners.spans import PAD, positions, span_ids
 
-__all__ = ["Cut", "Edges", "Knockout", "attention_bias"]
+__all__ = ["Cut", "Edges", "Knockout", "asking", "attention_bias"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,18 @@ class Edges:
 
 Cut = Knockout | Edges
 """Attention edges that are cut, named by spans or one by one."""
+
+
+def asking(labels: Int[Tensor, " seq"], cut: Cut) -> Int[Tensor, " found"]:
+    """Return the positions of a run that may lose an edge to a cut."""
+    if isinstance(cut, Edges):
+        return cut.targets.unique()
+    wanted = positions(labels, cut.target)
+    return (
+        wanted
+        if bool(torch.isin(labels, torch.tensor(span_ids(cut.source)).to(labels)).any())
+        else wanted[:0]
+    )
 
 
 def attention_bias(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mindseye.engine import Grid
+from mindseye.errors import UnknownNameError
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
 from mindseye.report.figures.theme import DIVERGING, INK, MUTED, dress
@@ -17,6 +20,9 @@ __all__ = ["draw_sweep"]
 
 _MOST_WRITTEN = 80
 """Grids with more cells than this leave their numbers to the hover."""
+
+_MOST_ACROSS = 4
+"""Panels side by side."""
 
 _HOVER = (
     "<b>layer %{y}, slot %{x}</b><br>%{customdata[0]} nats"
@@ -34,28 +40,46 @@ _LEAST_SHARE = 0.1
 
 
 @register("figure", "sweep")
-def draw_sweep(grid: Grid) -> go.Figure:
+def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
     """Draw the mean effect of every site as a heatmap, layers up and slots across.
+
+    There is a panel per hook, and per head where heads were patched one by one.
 
     Colours diverge around zero and share one scale between hooks. The scale never ends below a
     tenth of the pairs' whole difference, so that a map of nothing looks like nothing.
 
     Args:
         grid: What `sweep` found.
+        outcome: Which of its outcomes; the first one if left out.
+
+    Raises:
+        UnknownNameError: The grid has no such outcome.
     """
+    named = grid.outcomes[0] if outcome is None else outcome.replace("_", " ")
+    if named not in grid.outcomes:
+        raise UnknownNameError(
+            f"No outcome {outcome!r} in this grid; there are: {', '.join(grid.outcomes)}. Choose "
+            "one of these."
+        )
     means = grid.mean()
+    means = means[means["outcome"] == named]
+    panels: dict[Any, pd.DataFrame] = dict(list(means.groupby(["hook", "head"], sort=False)))
+    n_columns = min(len(panels), _MOST_ACROSS)
+    n_rows = -(-len(panels) // n_columns)
     hooks = list(dict.fromkeys(means["hook"]))
     whole = (means["clean"] - means["reference"]).abs().max()
     bound = float(max(means["effect"].abs().max(), _LEAST_SHARE * whole)) or 1.0
     figure = make_subplots(
-        rows=1,
-        cols=len(hooks),
+        rows=n_rows,
+        cols=n_columns,
         shared_yaxes=True,
+        shared_xaxes=True,
         horizontal_spacing=0.05,
-        subplot_titles=[plotly_text(hook) for hook in hooks] if len(hooks) > 1 else None,
+        vertical_spacing=0.12 / n_rows,
+        subplot_titles=[_called(panel) for panel in panels] if len(panels) > 1 else None,
     )
-    for i, hook in enumerate(hooks):
-        figure.add_trace(_cells(means[means["hook"] == hook]), row=1, col=i + 1)
+    for i, cells in enumerate(panels.values()):
+        figure.add_trace(_cells(cells), row=i // n_columns + 1, col=i % n_columns + 1)
     across = "latent slot" if grid.at == "latents" else f"position within {plotly_text(grid.at)}"
     figure.update_layout(
         coloraxis={
@@ -70,20 +94,24 @@ def draw_sweep(grid: Grid) -> go.Figure:
             },
         }
     )
-    figure.update_xaxes(
-        title={"text": across, "font": {"color": MUTED}}, dtick=_tick(means["slot"]), showgrid=False
-    )
+    figure.update_xaxes(title={"text": across, "font": {"color": MUTED}}, row=n_rows)
+    figure.update_xaxes(dtick=_tick(means["slot"]), showgrid=False)
     figure.update_yaxes(dtick=_tick(means["layer"]), showgrid=False, zeroline=False, ticks="")
     figure.update_yaxes(title={"text": "layer", "font": {"color": MUTED}}, col=1)
     figure.update_annotations(font={"size": 12, "color": INK})
     return dress(
         figure,
         title="Where in the latents it happens",
-        subtitle=f"Mean change of the {plotly_text(grid.outcome)} on patching "
+        subtitle=f"Mean change of the {plotly_text(named)} on patching "
         f"{plotly_text(', '.join(hooks))} at the {plotly_text(grid.at)}:<br>"
         f"{_DIRECTIONS.get(grid.direction, plotly_text(grid.direction))}",
-        height=int(np.clip(260 + 34 * means["layer"].nunique(), 460, 760)),
+        height=int(np.clip(260 + 34 * means["layer"].nunique(), 460, 760)) + 260 * (n_rows - 1),
     )
+
+
+def _called(panel: tuple[str, int]) -> str:
+    hook, head = panel
+    return plotly_text(hook if head < 0 else f"{hook}, head {head}")
 
 
 def _cells(means: pd.DataFrame) -> go.Heatmap:
