@@ -184,9 +184,8 @@ def test_markup_in_names_reaches_no_label(found: Audit, two_hooks: Grid, text: s
     odd = replace(
         found.mediation, verdicts=verdict, effects=effects.assign(level=text), outcome=text
     )
-    grid = replace(
-        two_hooks, rows=two_hooks.rows.assign(hook=text), at=text, direction=text, outcome=text
-    )
+    rows = two_hooks.rows.assign(hook=text, outcome=text)
+    grid = replace(two_hooks, rows=rows, at=text, direction=text, outcomes=(text,))
     for figure in (draw_mediation(odd), draw_sweep(grid)):
         assert text not in str(figure.to_dict())
 
