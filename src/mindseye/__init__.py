@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mindseye.causal import mediate
-    from mindseye.engine import sweep
+    from mindseye.engine import attribute, battery, knock_out, path_patch, strict_runs, sweep
     from mindseye.errors import MindseyeError
     from mindseye.plugins import register
     from mindseye.readouts import probe
     from mindseye.reasoners import (
+        Edges,
         Edit,
         Knockout,
         LatentProtocol,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "Edges": "reasoners",
     "Edit": "reasoners",
     "Knockout": "reasoners",
     "LatentProtocol": "reasoners",
@@ -42,18 +44,24 @@ _ROOMS = {
     "Sample": "samples",
     "Sampling": "reasoners",
     "Trace": "reasoners",
+    "attribute": "engine",
+    "battery": "engine",
     "inspect": "reasoners",
+    "knock_out": "engine",
     "load": "reasoners",
     "mediate": "causal",
+    "path_patch": "engine",
     "probe": "readouts",
     "protocol": "reasoners",
     "register": "plugins",
+    "strict_runs": "engine",
     "sweep": "engine",
     "task": "tasks",
     "wrap": "reasoners",
 }
 
 __all__ = [
+    "Edges",
     "Edit",
     "Knockout",
     "LatentProtocol",
@@ -63,12 +71,17 @@ __all__ = [
     "Sample",
     "Sampling",
     "Trace",
+    "attribute",
+    "battery",
     "inspect",
+    "knock_out",
     "load",
     "mediate",
+    "path_patch",
     "probe",
     "protocol",
     "register",
+    "strict_runs",
     "sweep",
     "task",
     "wrap",

@@ -1,39 +1,56 @@
-"""How edited runs are computed.
+"""How edited runs are computed, and the experiments that are made of them.
 
 Start reading at `compute`: a `Snapshot` is one run, cut where edits begin; a `Branch` is a set of
 edits, cuts and removals; all branches go through each layer together and only what they disturb is
 computed. `crossed_cells`, the four cells of a mediation, and `sweep`, one patch per layer and slot,
-run on it. A `Contrast` says where the outcome is read.
+run on it; so do `path_patch`, `knock_out`, `battery` and the exact values beside `attribute`'s
+guesses. A `Contrast` says where the outcome is read.
 """
 
+from mindseye.engine.attribution import Attribution, attribute
+from mindseye.engine.battery import Arm, battery
 from mindseye.engine.branches import Branch, EdgePatch
 from mindseye.engine.cells import Cells, crossed_cells
 from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcomes
 from mindseye.engine.exact import Computed, compute
+from mindseye.engine.knockouts import EDGES, Knockouts, knock_out
 from mindseye.engine.levels import LEVELS, aligned, check_aligned
+from mindseye.engine.paths import Paths, path_patch
 from mindseye.engine.snapshots import Snapshot, snapshot
+from mindseye.engine.strict import STRICT, strict_runs
 from mindseye.engine.sweep import Grid, sweep
 from mindseye.engine.twins import Track, Twins, twin_runs
 
 __all__ = [
+    "EDGES",
     "LEVELS",
+    "STRICT",
+    "Arm",
+    "Attribution",
     "Branch",
     "Cells",
     "Computed",
     "Contrast",
     "EdgePatch",
     "Grid",
+    "Knockouts",
     "Outcome",
+    "Paths",
     "Snapshot",
     "Track",
     "Twins",
     "aligned",
+    "attribute",
+    "battery",
     "check_aligned",
     "compute",
     "contrast",
     "crossed_cells",
     "find_outcomes",
+    "knock_out",
+    "path_patch",
     "snapshot",
+    "strict_runs",
     "sweep",
     "twin_runs",
 ]

@@ -123,7 +123,8 @@ class _Pass:
                 self._join(layer)
                 if not len(self.rows.branch):
                     continue
-                options = self._given(layer)
+                turned = self.reached.turned[self.rows.branch, self.rows.column]
+                options = self.held.options(layer, turned)
                 with hooked(model, architecture, self._visits(layer)):
                     self.hidden = block(
                         self.hidden[None],
@@ -165,20 +166,6 @@ class _Pass:
             at = index[branch, self.held.columns(edit.positions)]
             write(embeds, Edit(edit.hook, at, edit.value, edit.head))
         return embeds + added[self.reached.turned[rows.branch, rows.column]]
-
-    def _given(self, layer: int) -> dict[str, Any]:
-        """Return what a block is called with besides hidden states, position by position."""
-        turned = self.reached.turned[self.rows.branch, self.rows.column]
-        options = dict(self.held.given[layer])
-        if options.get("position_embeddings") is not None:
-            options["position_embeddings"] = tuple(
-                each.index_select(-2, turned.to(each.device))
-                for each in options["position_embeddings"]
-            )
-        if options.get("position_ids") is not None:
-            ids = options["position_ids"]
-            options["position_ids"] = ids.index_select(-1, turned.to(ids.device))
-        return options
 
     def _reading(self, layer: int) -> Packed:
         rows, held = self.rows, self.held
@@ -283,39 +270,39 @@ class _Masks:
     """Which columns and which prefix positions each branch may read, layer by layer."""
 
     def __init__(self, held: Snapshot, branches: Sequence[Branch]) -> None:
-        kinds: dict[Any, Branch] = {}
-        names = []
+        kinds: dict[Any, int] = {}
+        self.biases: list[list[Tensor]] = []
+        kind = []
         for branch in branches:
             gone = () if branch.removed is None else tuple(branch.removed.tolist())
             name = (tuple(map(id, branch.knockouts)), gone)
-            kinds.setdefault(name, branch)
-            names.append(name)
-        order = list(kinds)
-        self.kind = torch.tensor([order.index(name) for name in names], device=held.states.device)
+            if name not in kinds:
+                kinds[name] = len(kinds)
+                self.biases.append(_bias(held, branch))
+            kind.append(kinds[name])
+        self.kind = torch.tensor(kind, device=held.states.device)
         self.n_prefix = held.start
-        biases = [_bias(held, branch) for branch in kinds.values()]
-        self.by_layer: list[Tensor] = []
-        self.open: list[bool] = []
-        for layer in range(len(held.given)):
-            here = [each[layer] for each in biases]
-            before = [each[layer - 1] for each in biases] if layer else []
-            if before and all(a is b for a, b in zip(here, before, strict=True)):
-                self.by_layer.append(self.by_layer[-1])
-                self.open.append(self.open[-1])
-                continue
-            stacked = torch.stack(here)
-            self.by_layer.append(stacked)
-            self.open.append(not bool((stacked[..., : self.n_prefix] != 0).any()))
+        self.stacked: tuple[tuple[int, ...], Tensor, bool] | None = None
 
     def of(self, layer: int, rows: Rows) -> tuple[Tensor | None, Tensor]:
         """Return the bias of rows for the prefix, and that of branches by places for the tail."""
-        bias = self.by_layer[layer]
+        bias, everything_open = self._stack(layer)
         column = torch.zeros(rows.n_branches, rows.width, dtype=torch.long, device=bias.device)
         column[rows.branch, rows.place] = rows.column
         own = bias[self.kind[:, None], column, self.n_prefix :]
-        if self.open[layer]:
+        if everything_open:
             return None, own
         return bias[self.kind[rows.branch], rows.column, : self.n_prefix], own
+
+    def _stack(self, layer: int) -> tuple[Float[Tensor, "kinds tail keys"], bool]:
+        """Return a layer's bias of every kind, and whether all may read all of the prefix."""
+        here = [each[layer] for each in self.biases]
+        name = tuple(map(id, here))
+        if self.stacked is None or self.stacked[0] != name:
+            bias = torch.stack(here)
+            everything_open = not bool((bias[..., : self.n_prefix] != 0).any())
+            self.stacked = name, bias, everything_open
+        return self.stacked[1:]
 
 
 def _bias(held: Snapshot, branch: Branch) -> list[Float[Tensor, "tail keys"]]:

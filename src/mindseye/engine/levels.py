@@ -7,16 +7,37 @@ of edits over an open-loop run, so all levels go through one code path.
 
 from __future__ import annotations
 
+from jaxtyping import Int
+from torch import Tensor
+
 from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Reasoner, Trace
 from mindseye.reasoners.spans import positions
 
-__all__ = ["LEVELS", "aligned", "check_aligned", "mediator_hooks", "transplant"]
+__all__ = [
+    "LEVELS",
+    "aligned",
+    "check_aligned",
+    "check_level",
+    "level_positions",
+    "mediator_hooks",
+    "transplant",
+]
 
 LEVELS = ("embedding", "kv", "span")
 
 _SPAN = {"embedding": "latents", "kv": "latents", "span": "segment"}
+
+
+def check_level(level: str) -> None:
+    """Refuse a level that does not exist.
+
+    Raises:
+        EditError: No such level.
+    """
+    if level not in LEVELS:
+        raise EditError(f"No level {level!r}; there are {', '.join(LEVELS)}. Pass one of these.")
 
 
 def mediator_hooks(reasoner: Reasoner, level: str) -> list[str]:
@@ -25,12 +46,16 @@ def mediator_hooks(reasoner: Reasoner, level: str) -> list[str]:
     Raises:
         EditError: No such level.
     """
-    if level not in LEVELS:
-        raise EditError(f"No level {level!r}; there are {', '.join(LEVELS)}. Pass one of these.")
+    check_level(level)
     if level == "embedding":
         return ["hook_embed"]
     n_layers = len(reasoner.architecture.blocks(reasoner.model))
     return [f"blocks.{i}.attn.hook_{what}" for i in range(n_layers) for what in ("k", "v")]
+
+
+def level_positions(labels: Int[Tensor, " seq"], level: str) -> Int[Tensor, " found"]:
+    """Return the positions that hold the mediator of a level."""
+    return positions(labels, _SPAN[level])
 
 
 def transplant(level: str, donor: Snapshot, recipient: Trace) -> list[Edit]:
@@ -45,7 +70,7 @@ def transplant(level: str, donor: Snapshot, recipient: Trace) -> list[Edit]:
         EditError: The two segments do not stand at the same positions.
     """
     check_aligned(donor.trace, recipient)
-    where = positions(recipient.labels, _SPAN[level])
+    where = level_positions(recipient.labels, level)
     return [
         Edit(hook, where, donor.at(hook, where))
         for hook in mediator_hooks(recipient.reasoner, level)

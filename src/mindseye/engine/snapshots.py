@@ -56,6 +56,19 @@ class Snapshot:
         """Return positions of the run as places in the tail."""
         return positions.to(self.states.device) - self.start
 
+    def options(self, layer: int, columns: Int[Tensor, " rows"]) -> dict[str, Any]:
+        """Return what a block is called with besides hidden states, for rows at some columns."""
+        options = dict(self.given[layer])
+        if options.get("position_embeddings") is not None:
+            options["position_embeddings"] = tuple(
+                each.index_select(-2, columns.to(each.device))
+                for each in options["position_embeddings"]
+            )
+        if options.get("position_ids") is not None:
+            ids = options["position_ids"]
+            options["position_ids"] = ids.index_select(-1, columns.to(ids.device))
+        return options
+
     def at(self, name: str, positions: Int[Tensor, " found"]) -> Float[Tensor, "found *dims"]:
         """Return a recorded activation at some positions of the run."""
         return self.activations[name][0, self.columns(positions)]

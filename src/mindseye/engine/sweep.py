@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
-import torch
-from jaxtyping import Float
+from jaxtyping import Int
 from torch import Tensor
 
 from mindseye.engine.branches import Branch
 from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
-from mindseye.engine.exact import compute
-from mindseye.engine.snapshots import snapshot
+from mindseye.engine.measuring import measure
+from mindseye.engine.snapshots import Snapshot, snapshot
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
 from mindseye.plugins import find
-from mindseye.reasoners import Edit, Reasoner
+from mindseye.reasoners import Edit, Reasoner, Trace
 from mindseye.reasoners.hooks import hook_point
 from mindseye.reasoners.spans import positions
 from mindseye.samples import Pair
 
-__all__ = ["Grid", "Site", "sites", "sweep"]
+__all__ = ["Grid", "Site", "direct", "sites", "span_of", "sweep"]
 
 _PLACES = ["hook", "head", "layer", "slot"]
 
@@ -47,6 +46,13 @@ class Site:
     def name(self) -> str:
         """The full hook name."""
         return self.hook if self.hook == "hook_embed" else f"blocks.{self.layer}.{self.hook}"
+
+    def edit(self, donor: Snapshot, where: Int[Tensor, " found"]) -> Edit:
+        """Return the edit that puts a donor's activation here, at some positions of the run."""
+        value = donor.at(self.name, where)
+        return Edit(
+            self.name, where, value if self.head is None else value[:, self.head], self.head
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,8 +133,6 @@ def sweep(
 
     Source: Zhang & Nanda 2023, arXiv 2309.16042; Heimersheim & Nanda 2024, arXiv 2404.15255.
     """
-    if direction not in ("denoising", "noising"):
-        raise EditError(f"No direction {direction!r}; there are 'denoising' and 'noising'.")
     chosen = sites(reasoner, hooks, layers, heads=heads)
     measures = find_outcomes(outcome)
     rows = [
@@ -161,6 +165,36 @@ def sites(
     return found
 
 
+def direct(twins: Twins, direction: str) -> tuple[Trace, Trace]:
+    """Return the run that is patched from, and the one that is patched.
+
+    Raises:
+        EditError: No such direction.
+    """
+    if direction not in ("denoising", "noising"):
+        raise EditError(f"No direction {direction!r}; there are 'denoising' and 'noising'.")
+    if direction == "denoising":
+        return twins.clean, twins.reference
+    return twins.reference, twins.clean
+
+
+def span_of(twins: Twins, target: Trace, at: str) -> Int[Tensor, " found"]:
+    """Return the positions of a span that both runs have.
+
+    Raises:
+        EditError: There are none, or they stand elsewhere in the other run.
+    """
+    here, there = (positions(run.labels, at) for run in (target, twins.clean))
+    other = positions(twins.reference.labels, at)
+    if not len(here) or there.tolist() != other.tolist():
+        raise EditError(
+            f"Span {at!r} stands at positions {there.tolist()} and {other.tolist()} in the runs of "
+            f"pair {twins.pair.id!r}; expected the same ones, at least one. Patch at another span, "
+            "or pair samples of one image grid and question length."
+        )
+    return here
+
+
 def _n_heads(reasoner: Reasoner, hook: str) -> int:
     text = reasoner.model.config.get_text_config()
     shared = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
@@ -176,31 +210,19 @@ def _rows(
     budget: int,
 ) -> pd.DataFrame:
     """Patch every site of one pair."""
-    runs = (twins.clean, twins.reference)
-    source, target = runs if direction == "denoising" else reversed(runs)
-    where = positions(target.labels, at)
-    if not len(where):
-        raise EditError(f"Span {at!r} is empty in pair {twins.pair.id!r}. Patch at another span.")
+    source, target = direct(twins, direction)
+    where = span_of(twins, target, at)
     start = int(where.min())
     donor = snapshot(source, start, record=sorted({site.name for site in chosen}))
-    branches = [
-        Branch([Edit(site.name, spot, _value(donor.at(site.name, spot), site), site.head)])
-        for site in chosen
-        for spot in where[:, None]
-    ]
-
-    def measured(logits: Float[Tensor, "branches 1 vocab"]) -> Float[Tensor, "branches outcomes"]:
-        return torch.stack([m(logits[:, 0], twins.parting) for m in measures.values()], dim=-1)
-
-    held = snapshot(target, start)
-    patched = compute(held, branches, reduce=measured, budget=budget).logits
-    own, other = (compute(each, [Branch()], reduce=measured).logits[0] for each in (held, donor))
+    branches = [Branch([site.edit(donor, spot)]) for site in chosen for spot in where[:, None]]
+    own, patched = measure(snapshot(target, start), branches, measures, twins.parting, budget)
+    other, _ = measure(donor, [], measures, twins.parting, budget)
     clean, reference = (other, own) if direction == "denoising" else (own, other)
     n_sites, n_slots = len(chosen), len(where)
     index = pd.MultiIndex.from_product([range(n_sites), range(n_slots), measures])
     site = [chosen[i] for i in index.get_level_values(0)]
-    value = patched.double().cpu().flatten().numpy()
-    unpatched = own.double().cpu().repeat(n_sites * n_slots).numpy()
+    value = patched.flatten().numpy()
+    every = n_sites * n_slots
     return pd.DataFrame(
         {
             "pair": twins.pair.id,
@@ -210,12 +232,8 @@ def _rows(
             "slot": index.get_level_values(1),
             "outcome": index.get_level_values(2),
             "value": value,
-            "clean": clean.double().cpu().repeat(n_sites * n_slots).numpy(),
-            "reference": reference.double().cpu().repeat(n_sites * n_slots).numpy(),
-            "effect": value - unpatched,
+            "clean": clean.repeat(every).numpy(),
+            "reference": reference.repeat(every).numpy(),
+            "effect": value - own.repeat(every).numpy(),
         }
     )
-
-
-def _value(activation: Float[Tensor, "1 *dims"], site: Site) -> Float[Tensor, "1 *dims"]:
-    return activation if site.head is None else activation[:, site.head]

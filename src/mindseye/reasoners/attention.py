@@ -57,7 +57,7 @@ def attend(
         softcap: Squashes scores into (-softcap, softcap), as some Gemmas do.
     """
     fused = query.device.type == "cpu" and softcap is None and key.shape[-2] > _FEW_KEYS
-    if fused:
+    if fused and not torch.is_grad_enabled():  # its log-sum-exp has no gradient
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, attn_mask=bias, scale=scale
         )

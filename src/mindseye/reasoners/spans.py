@@ -22,6 +22,7 @@ own words, `text` what the model says before its latents, `start` and `end` the 
 GROUPS = {
     "prefix": ("system", "image", "question", "header", "text"),
     "segment": ("start", "latents", "end"),
+    "markers": ("start", "end"),
     "post": ("end", "answer"),
 }
 """Short names for several spans."""
