@@ -90,11 +90,11 @@ def test_a_pair_that_swaps_its_sides_swaps_its_effects(natural, pairs):
 
 
 def test_pairs_without_imagination_are_counted_and_left_out(natural, pairs, monkeypatch):
-    run = type(natural).run
+    run = type(natural).run_batch
     silent = pairs[0].clean.question
 
     def shy(self, samples, **options):
-        return [run(self, s, imagine=s.question != silent, **options) for s in samples]
+        return [run(self, [s], imagine=s.question != silent, **options)[0] for s in samples]
 
     monkeypatch.setattr(type(natural), "run_batch", shy)
     found = me.mediate(natural, pairs)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from mindseye.causal.effects import EFFECTS, bootstrap_mean, effects
 from mindseye.causal.verdict import Verdict, judge
 from mindseye.engine import (
+    DEFAULT_BUDGET,
     LEVELS,
     Cells,
     Contrast,
@@ -113,14 +114,15 @@ def mediate(
     outcome: str | Outcome = "logit_difference",
     margin: float = 0.1,
     seed: int = 0,
+    budget: int = DEFAULT_BUDGET,
     track: Track = iter,
 ) -> Mediation:
     """Compute natural direct and indirect effects along input, latents, answer.
 
-    For every pair, each sample is run once; then the four cells Y(x_i, Z(x_j)) are replayed open
-    loop with the latents of the one run in the other, at every level, beside an identity arm that
-    puts a run's own latents back. A deterministic network gives these counterfactuals exactly; the
-    statistics are only about generalising over pairs.
+    For every pair, each sample is run once; then the four cells Y(x_i, Z(x_j)) are computed open
+    loop with the latents of the one run in the other, at every level. Those with a run's own
+    latents put back must equal the unedited run. A deterministic network gives these
+    counterfactuals exactly; the statistics are only about generalising over pairs.
 
     Args:
         reasoner: What runs.
@@ -131,6 +133,7 @@ def mediate(
         outcome: Name of a registered outcome, or a function.
         margin: Share of the total effect below which an effect counts as negligible.
         seed: Of the bootstrap.
+        budget: Most bytes of activations at a time.
         track: Wraps the pairs, to show progress.
 
     Raises:
@@ -153,7 +156,7 @@ def mediate(
             if trace.emitted:
                 latents.append(trace.latents.float().cpu().numpy())
         if twins.comparable:
-            rows += _pair_rows(reasoner, twins, levels, measure)
+            rows += _pair_rows(reasoner, twins, levels, measure, budget)
     if not rows:
         raise SampleError(
             f"{reasoner.name} imagined in {sum(r['emitted'] for r in runs)} of {len(runs)} runs, "
@@ -210,10 +213,10 @@ def _run_row(pair: Pair, side: str, trace: Trace) -> dict[str, Any]:
 
 
 def _pair_rows(
-    reasoner: Reasoner, twins: Twins, levels: Sequence[str], measure: Outcome
+    reasoner: Reasoner, twins: Twins, levels: Sequence[str], measure: Outcome, budget: int
 ) -> list[dict[str, Any]]:
     clean, reference = twins.clean, twins.reference
-    cells = crossed_cells(reasoner, clean, reference, levels)
+    cells = crossed_cells(reasoner, clean, reference, levels, budget=budget)
     moved = float((clean.fed_latents - reference.fed_latents).abs().max())
     return [
         {

@@ -10,6 +10,7 @@ guesses. A `Contrast` says where the outcome is read.
 from mindseye.engine.attribution import Attribution, attribute
 from mindseye.engine.battery import Arm, battery
 from mindseye.engine.branches import Branch, EdgePatch
+from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.cells import Cells, crossed_cells
 from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcomes
 from mindseye.engine.exact import Computed, compute
@@ -22,6 +23,7 @@ from mindseye.engine.sweep import Grid, sweep
 from mindseye.engine.twins import Track, Twins, twin_runs
 
 __all__ = [
+    "DEFAULT_BUDGET",
     "EDGES",
     "LEVELS",
     "STRICT",

@@ -12,11 +12,20 @@ from torch import Tensor
 
 from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EditError
-from mindseye.reasoners import Cut, Edit, Trace
+from mindseye.reasoners import Cut, Edges, Edit, Trace
 from mindseye.reasoners.hooks import hook_point
 from mindseye.reasoners.wiring import asking
 
-__all__ = ["Branch", "EdgePatch", "Reach", "check", "first_position", "reach", "where"]
+__all__ = [
+    "Branch",
+    "EdgePatch",
+    "Reach",
+    "after_removal",
+    "check",
+    "first_position",
+    "reach",
+    "where",
+]
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 _READ_BY_OTHERS = ("hook_resid_pre", "attn.hook_k", "attn.hook_v")
@@ -93,6 +102,20 @@ def where(name: str, n_layers: int) -> tuple[int, str]:
         return 0, "hook_resid_pre"
     match = _BLOCK.fullmatch(name)
     return (n_layers, name) if match is None else (int(match[1]), match[2])
+
+
+def after_removal(cut: Cut, moved: Int[Tensor, " seq"]) -> Cut:
+    """Return a cut in the positions of a run from which some were removed.
+
+    Args:
+        cut: In the positions of the whole run.
+        moved: Where each of these has gone; -1 for those that are out.
+    """
+    if not isinstance(cut, Edges):
+        return cut
+    targets, sources = moved[cut.targets], moved[cut.sources]
+    there = (targets >= 0) & (sources >= 0)
+    return Edges(targets[there], sources[there], cut.layers)
 
 
 def first_position(trace: Trace, branch: Branch) -> int:

@@ -17,7 +17,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mindseye.engine.attention import Extra, Packed, Rows
-from mindseye.engine.branches import Branch, Reach, check, first_position, reach, where
+from mindseye.engine.branches import (
+    Branch,
+    Reach,
+    after_removal,
+    check,
+    first_position,
+    reach,
+    where,
+)
 from mindseye.engine.budget import DEFAULT_BUDGET, in_chunks
 from mindseye.engine.plain import compute_plainly
 from mindseye.engine.snapshots import Snapshot
@@ -313,12 +321,13 @@ def _bias(held: Snapshot, branch: Branch) -> list[Float[Tensor, "tail keys"]]:
     if branch.removed is not None:
         kept[branch.removed] = False
     n_kept = int(kept[held.start :].sum())
+    moved = (kept.cumsum(dim=0) - 1).masked_fill(~kept, -1)
     made = reasoner.architecture.bias(
         reasoner.model,
         trace.labels[None, kept],
         trace.prefill().image_mask[:, kept],
         n_kept,
-        (*reasoner.wiring, *branch.knockouts),
+        (*reasoner.wiring, *(after_removal(cut, moved) for cut in branch.knockouts)),
         trace.embeds.dtype,
     )
     if n_kept == held.n_tail:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mindseye.engine.branches import Branch
+from mindseye.engine.branches import Branch, after_removal
 from mindseye.errors import EngineError
-from mindseye.reasoners import Edges, Edit, Trace
+from mindseye.reasoners import Edit, Trace
+from mindseye.reasoners.spans import SPANS
 
 if TYPE_CHECKING:
     from mindseye.engine.exact import Computed
@@ -55,19 +56,15 @@ def compute_plainly(
         replay = trace.reasoner.replay(
             run,
             [[_moved(edit, moved) for edit in branch.edits]],
-            knockouts=[
-                replace(cut, targets=moved[cut.targets], sources=moved[cut.sources])
-                if isinstance(cut, Edges)
-                else cut
-                for cut in branch.knockouts
-            ],
+            knockouts=[after_removal(cut, moved) for cut in branch.knockouts],
             record=record,
         )
-        places = [int(moved[place]) - (run.n_prompt - 1) for place in read]
-        states = replay.states[:, [place + run.n_prompt - 1 for place in places]]
-        slots = run.labels[[place + run.n_prompt - 1 for place in places]]
+        places = [int(moved[place]) for place in read]
+        states, slots = replay.states[:, places], run.labels[places]
         logits = trace.reasoner.unembed(
-            trace.reasoner.feedback().settle(states, (slots == 6).expand(1, -1))
+            trace.reasoner.feedback().settle(
+                states, (slots == SPANS.index("latents")).expand(1, -1)
+            )
         )
         outs.append(logits if reduce is None else reduce(logits))
         for name in record:
