@@ -14,7 +14,7 @@ FAST := not slow and not browser and not model
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-all demo examples clean
+.PHONY: help setup check test test-all demo examples bench clean
 
 help:
 	@echo "make setup     install mindseye and its developer tools into $(VENV)"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-all  every test, slow ones too"
 	@echo "make demo      the embedded audit; writes $(OUT)/report.html (OUT=folder)"
 	@echo "make examples  run every script in examples/"
+	@echo "make bench     the engine against forward hooks, nnsight and TransformerLens; 15 minutes"
 	@echo "make clean     remove caches and build outputs; $(VENV) and $(OUT) stay"
 	@echo "Variables: PYTHON=$(PYTHON) (at least 3.11), OUT=$(OUT)"
 
@@ -65,6 +66,10 @@ examples: $(RUNTIME)
 		[ -e "$$script" ] || { echo "examples/ holds no script." >&2; exit 1; }; \
 		echo "$$script"; $(BIN)/python "$$script"; \
 	done
+
+# From here, so that benchmarks is a package; on an idle machine, or its figures mean little.
+bench: $(DEV)
+	$(BIN)/python -m benchmarks.sweep --figures docs/images
 
 clean:
 	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -29,7 +29,7 @@ class SampleError(MindseyeError, ValueError):
 
 
 class EngineError(MindseyeError, RuntimeError):
-    """An edited run that cannot be computed in the memory it was given."""
+    """An edited run that cannot be computed, in the memory it was given or in this model."""
 
 
 class ModelError(MindseyeError, ValueError):

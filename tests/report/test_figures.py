@@ -107,7 +107,7 @@ def test_each_hook_has_a_panel_on_one_scale_around_zero(two_hooks: Grid) -> None
 def test_a_cells_hover_gives_effect_and_share(two_hooks: Grid) -> None:
     panel = draw_sweep(two_hooks).data[0]
     assert list(panel.y) == [0, 1, 3]
-    assert list(panel.customdata[2][1]) == ["16.00", "80%"]
+    assert list(panel.customdata[2][1]) == ["16.00 nats", "80%"]
     assert "layer %{y}, slot %{x}" in panel.hovertemplate
 
 

@@ -69,7 +69,7 @@ class Packed:
     prefix: tuple[Tensor, Tensor]
     tail: tuple[Float[Tensor, "kv_heads columns d_head"], Float[Tensor, "kv_heads columns d_head"]]
     shared_bias: Float[Tensor, "rows prefix"] | None
-    own_bias: Float[Tensor, "branches width columns"]
+    own_bias: Float[Tensor, "branches width own"]
     extra: Extra | None = None
 
     def __call__(

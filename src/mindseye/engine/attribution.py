@@ -20,7 +20,7 @@ from mindseye.engine.branches import Branch
 from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
 from mindseye.engine.measuring import measure
-from mindseye.engine.snapshots import Snapshot, snapshot
+from mindseye.engine.snapshots import Snapshot, check_exact, snapshot
 from mindseye.engine.sweep import Site, direct, sites, span_of
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
@@ -275,6 +275,7 @@ def _gradients(
         twins: Where the answers part.
         measures: Outcomes by name.
     """
+    check_exact(held)
     trace = held.trace
     reasoner = trace.reasoner
     model, architecture = reasoner.model, reasoner.architecture

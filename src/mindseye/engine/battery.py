@@ -63,7 +63,7 @@ def battery(
     """
     measures = find_outcomes(outcome)
     for level in levels:
-        check_level(level)
+        check_level(reasoner, level)
     frames = [
         replaced(twins, arms, levels=levels, measures=measures, budget=budget)
         for twins in comparable(reasoner, pairs, track=track)
@@ -83,7 +83,7 @@ def replaced(
     reasoner, clean = twins.clean.reasoner, twins.clean
     slots = clean.latent_positions
     fed = {name: _fed(arm(twins), name, clean.fed_latents) for name, arm in arms.items()}
-    start = int(level_positions(clean.labels, "span").min())
+    start = min(int(level_positions(clean, level).min()) for level in ("span", *levels))
     hooks = [hook for level in levels for hook in mediator_hooks(reasoner, level)]
     deeper = sorted({hook for hook in hooks if hook != "hook_embed"})
     feeding = [Branch([Edit("hook_embed", slots, value)]) for value in fed.values()]
@@ -122,7 +122,7 @@ def replaced(
 
 def _transplanted(held: Snapshot, left: dict[str, Tensor], level: str, index: int) -> Branch:
     """Let a run read what its slots, or its segment, hold in another run of the battery."""
-    where = level_positions(held.trace.labels, level)
+    where = level_positions(held.trace, level)
     columns = held.columns(where)
     hooks = mediator_hooks(held.trace.reasoner, level)
     return Branch([Edit(hook, where, left[hook][index, columns]) for hook in hooks])

@@ -14,7 +14,7 @@ from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Cut, Edges, Edit, Trace
 from mindseye.reasoners.hooks import hook_point
-from mindseye.reasoners.wiring import asking
+from mindseye.reasoners.wiring import asking, check_cuts
 
 __all__ = [
     "Branch",
@@ -146,17 +146,47 @@ def check(trace: Trace, branches: Sequence[Branch], read: Sequence[int] = ()) ->
     hooks = {edit.hook for branch in branches for edit in branch.edits}
     for hook in hooks:
         hook_point(hook, reasoner.model, reasoner.architecture)
+    n_layers = len(reasoner.architecture.blocks(reasoner.model))
     for branch in branches:
         for edit in branch.edits:
             _check_edit(edit, n_seq)
         _check_overlap(branch.edits)
-        gone = set() if branch.removed is None else set(branch.removed.tolist())
-        missed = gone & {*read, *(p for edit in branch.edits for p in edit.positions.tolist())}
+        check_cuts(branch.knockouts, n_seq, n_layers)
+        for patch in branch.patches:
+            _check_patch(patch, n_seq, n_layers)
+        if branch.removed is None:
+            continue
+        trace.check_removable(branch.removed)
+        needed = [edit.positions for edit in branch.edits]
+        needed += [each for patch in branch.patches for each in (patch.positions, patch.readers)]
+        missed = {*read, *(place for each in needed for place in each.tolist())}
+        missed &= set(branch.removed.tolist())
         if missed:
             raise EditError(
                 f"A branch removes positions {sorted(missed)} and edits or reads them too. Leave "
                 "them out of one of the two."
             )
+
+
+def _check_patch(patch: EdgePatch, n_seq: int, n_layers: int) -> None:
+    if not 0 <= patch.layer < n_layers:
+        raise EditError(
+            f"An edge patch names layer {patch.layer}; the model has layers 0 to {n_layers - 1}. "
+            "Pass one of these."
+        )
+    places = torch.cat([patch.positions, patch.readers])
+    if len(places) and not 0 <= int(places.min()) <= int(places.max()) < n_seq:
+        raise EditError(
+            f"An edge patch of positions {patch.positions.tolist()}, read from "
+            f"{patch.readers.tolist()}, lies outside this run of {n_seq} positions. Pass positions "
+            "of it."
+        )
+    n_found = len(patch.positions)
+    if patch.keys.shape != patch.values.shape or len(patch.keys) != n_found:
+        raise EditError(
+            f"An edge patch brings keys of shape {tuple(patch.keys.shape)} and values of shape "
+            f"{tuple(patch.values.shape)} for {n_found} positions. Bring one row per position."
+        )
 
 
 def _check_overlap(edits: Sequence[Edit]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
-from mindseye.engine.branches import Reach
+from mindseye.engine.branches import Branch, Reach
 from mindseye.engine.snapshots import Snapshot
 from mindseye.errors import EngineError
 
@@ -18,9 +18,9 @@ DEFAULT_BUDGET = 2**30
 
 def in_chunks(
     held: Snapshot,
+    branches: Sequence[Branch],
     reached: Reach,
     n_read: int,
-    recording: bool,
     budget: int,
     work: Callable[[int, int], None],
 ) -> None:
@@ -30,25 +30,25 @@ def in_chunks(
 
     Args:
         held: What the branches start from.
+        branches: All of them.
         reached: What they compute.
         n_read: Positions read of each.
-        recording: Whether activations of all rows are kept.
         budget: Most bytes at a time.
         work: Computes branches from one index up to another.
 
     Raises:
         EngineError: One branch alone is over the budget, or over what the device has.
     """
-    sizes = _bytes(held, reached, n_read)
-    largest = max(sizes, default=0)
-    if largest > budget:
+    shared, sizes = _bytes(held, branches, reached, n_read)
+    least = shared + max(sizes)
+    if least > budget:
         raise EngineError(
-            f"One branch takes about {largest:,} bytes and the budget is {budget:,}. Pass "
-            f"budget={largest:,} at least."
+            f"One branch takes about {least:,} bytes and the budget is {budget:,}. Pass "
+            f"budget={least:,} at least."
         )
     begin = 0
     while begin < len(sizes):
-        end, used = begin, 0
+        end, used = begin, shared
         while end < len(sizes) and used + sizes[end] <= budget:
             used += sizes[end]
             end += 1
@@ -72,22 +72,33 @@ def _halving(begin: int, end: int, work: Callable[[int, int], None]) -> None:
     _halving(middle, end, work)
 
 
-def _bytes(held: Snapshot, reached: Reach, n_read: int) -> list[int]:
-    """Estimate what each branch takes at its widest."""
+def _bytes(
+    held: Snapshot, branches: Sequence[Branch], reached: Reach, n_read: int
+) -> tuple[int, list[int]]:
+    """Estimate what all branches share, and what each takes at its widest."""
     reasoner = held.trace.reasoner
     text = reasoner.model.config.get_text_config()
     item = held.states.element_size()
-    width = held.states.shape[-1]
+    wide = max(item, 4)  # attention sums up in float32 at least
+    d_model = held.states.shape[-1]
     kv_heads, _, d_head = held.tail[0][0].shape
     n_heads = text.num_attention_heads
-    inner = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * width
+    given = (getattr(text, name, None) for name in ("intermediate_size", "n_inner"))
+    inner = next((size for size in given if size), 4 * d_model)
     # Per row: residuals and their copies, queries and outputs of both parts, the MLP's inside.
-    row = item * (8 * width + 3 * inner) + 5 * max(item, 4) * n_heads * d_head
-    plain = held.states.device.type != "cpu"  # there the scores of the prefix are laid out
-    row += 3 * max(item, 4) * n_heads * held.start if plain else 0
+    row = item * (8 * d_model + 3 * inner) + 5 * wide * n_heads * d_head
+    if held.states.device.type != "cpu":  # there the scores of the prefix are laid out
+        row += 4 * wide * n_heads * held.start
     n_rows = reached.computed(reached.first.shape[1] - 1).sum(dim=1)
-    widest = int(n_rows.max()) if len(n_rows) else 0
-    tail = held.n_tail * (4 * item * kv_heads * d_head + 3 * max(item, 4) * n_heads * widest)
+    widest = int(n_rows.max())
+    tail = held.n_tail * (4 * item * kv_heads * d_head + 4 * wide * n_heads * widest)
     vocab = reasoner.model.get_output_embeddings().weight.shape[0]
-    read = n_read * (width + 2 * vocab) * item
-    return [int(n) * row + tail + read for n in n_rows.tolist()]
+    read = n_read * (d_model + 2 * vocab) * item
+    # A mask as it was, as it is cut, and stacked up; then the booleans it is made from.
+    masks = held.n_tail * len(held.trace.labels) * (3 * item + 4)
+    masked = [bool(each.knockouts) or each.removed is not None for each in branches]
+    sizes = [
+        int(n) * row + tail + read + own * masks
+        for n, own in zip(n_rows.tolist(), masked, strict=True)
+    ]
+    return masks, sizes

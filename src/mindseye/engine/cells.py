@@ -12,10 +12,9 @@ from torch import Tensor
 from mindseye.engine.branches import Branch
 from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.exact import compute
-from mindseye.engine.levels import check_aligned, mediator_hooks, transplant
+from mindseye.engine.levels import check_aligned, level_positions, mediator_hooks, transplant
 from mindseye.engine.snapshots import snapshot
 from mindseye.reasoners import Reasoner, Trace
-from mindseye.reasoners.spans import positions
 
 __all__ = ["Cells", "crossed_cells"]
 
@@ -59,7 +58,7 @@ def crossed_cells(
     runs = (reference, clean)
     check_aligned(clean, reference)
     hooks = sorted({hook for level in levels for hook in mediator_hooks(reasoner, level)})
-    start = int(positions(clean.labels, "segment").min())
+    start = min(int(level_positions(clean, level).min()) for level in ("span", *levels))
     held = [snapshot(run, start, record=hooks) for run in runs]
     rows: list[Float[Tensor, "branches vocab"]] = []
     for recipient in held:

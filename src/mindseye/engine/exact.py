@@ -28,7 +28,7 @@ from mindseye.engine.branches import (
 )
 from mindseye.engine.budget import DEFAULT_BUDGET, in_chunks
 from mindseye.engine.plain import compute_plainly
-from mindseye.engine.snapshots import Snapshot
+from mindseye.engine.snapshots import Snapshot, check_record
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit
 from mindseye.reasoners.attention import intercepted
@@ -80,6 +80,15 @@ def compute(
         EngineError: The budget is too small for one branch.
     """
     trace = held.trace
+    if not branches:
+        raise EditError("compute got no branches; pass [Branch()] for the run as it was.")
+    check_record(trace, record)
+    record = tuple(dict.fromkeys(record))
+    if record and any(branch.removed is not None for branch in branches):
+        raise EditError(
+            "compute was asked to record branches from which positions are removed; their tails "
+            "have different lengths. Record trace.without(positions) instead."
+        )
     asked = _asked(held, read)
     check(trace, branches, asked)
     _check_tail(held, branches, asked)
@@ -104,7 +113,7 @@ def compute(
         for name in record:
             kept[name].append(run.kept[name].unflatten(1, (end - begin, -1))[0])
 
-    in_chunks(held, reached, len(asked), bool(record), budget, chunk)
+    in_chunks(held, branches, reached, len(asked), budget, chunk)
     return Computed(torch.cat(outs), {name: torch.cat(parts) for name, parts in kept.items()})
 
 
@@ -173,6 +182,8 @@ class _Pass:
         for branch, edit in self._edits("hook_embed"):
             at = index[branch, self.held.columns(edit.positions)]
             write(embeds, Edit(edit.hook, at, edit.value, edit.head))
+        if "hook_embed" in self.record:
+            self.kept["hook_embed"] = embeds[None]
         return embeds + added[self.reached.turned[rows.branch, rows.column]]
 
     def _reading(self, layer: int) -> Packed:
@@ -204,8 +215,8 @@ class _Pass:
                 moved.append((branch, self.rows.place[reading], columns, slots))
                 branch_of += [branch] * len(columns)
                 slot_of += slots
-                keys.append(patch.keys)
-                values.append(patch.values)
+                keys.append(_fitting(patch.keys, self.held.tail[layer][0]))
+                values.append(_fitting(patch.values, self.held.tail[layer][1]))
             width = max(width, used)
         if not moved:
             return None, []
@@ -232,20 +243,20 @@ class _Pass:
     def _visits(self, layer: int) -> dict[str, Visit]:
         """Return what to do at the hook points of a layer."""
         index = _lookup(self.rows, self.held.n_tail)
-        grouped: dict[tuple[str, int | None], list[tuple[Tensor, Tensor]]] = {}
+        # Values of another shape go by themselves, so that writing them says what is wrong.
+        grouped: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
         for branch, given in enumerate(self.branches):
             for edit in given.edits:
                 if edit.hook != "hook_embed" and where(edit.hook, self.n_layers)[0] == layer:
                     at = index[branch, self.held.columns(edit.positions)]
-                    grouped.setdefault((edit.hook, edit.head), []).append((at, edit.value))
+                    kind = edit.hook, edit.head, edit.value.shape[1:]
+                    grouped.setdefault(kind, []).append((at, edit.value.to(self.hidden)))
         edits: dict[str, list[Edit]] = {}
-        for (hook, head), parts in grouped.items():
-            at, values = (
-                torch.cat([p.to(self.hidden.device) for p in side])
-                for side in zip(*parts, strict=True)
-            )
+        for (hook, head, _), parts in grouped.items():
+            at, values = (torch.cat(side) for side in zip(*parts, strict=True))
             edits.setdefault(hook, []).append(Edit(hook, at, values, head))
-        here = [name for name in self.record if where(name, self.n_layers)[0] == layer]
+        inside = [name for name in self.record if name != "hook_embed"]
+        here = [name for name in inside if where(name, self.n_layers)[0] == layer]
         return {name: self._visit(name, edits.get(name, [])) for name in {*edits, *here}}
 
     def _visit(self, name: str, edits: list[Edit]) -> Visit:
@@ -350,6 +361,21 @@ def _once(biases: list[Tensor], change: Callable[[Tensor], Tensor]) -> list[Tens
     return [made[id(bias)] for bias in biases]
 
 
+def _fitting(patched: Tensor, tail: Float[Tensor, "kv_heads tail d_head"]) -> Tensor:
+    """Return an edge patch's keys or values, refusing another model's.
+
+    Raises:
+        EditError: They have other heads.
+    """
+    wanted = (len(patched), tail.shape[0], tail.shape[2])
+    if patched.shape != wanted:
+        raise EditError(
+            f"An edge patch brings keys or values of shape {tuple(patched.shape)}; there they have "
+            f"shape {wanted}. Patch between runs of one model."
+        )
+    return patched
+
+
 def _rows(computed: Tensor) -> Rows:
     branch, column = computed.nonzero(as_tuple=True)
     place = (computed.long().cumsum(dim=1) - 1)[branch, column]
@@ -364,7 +390,7 @@ def _lookup(rows: Rows, n_columns: int) -> Int[Tensor, "branches columns"]:
     return index
 
 
-def _shifted(points: Int[Tensor, "points 3"], begin: int, end: int) -> Int[Tensor, "points 3"]:
+def _shifted(points: Int[Tensor, "points 3"], begin: int, end: int) -> Int[Tensor, "mine 3"]:
     """Return the points of some branches, counted from the first of these."""
     mine = points[(points[:, 0] >= begin) & (points[:, 0] < end)].clone()
     mine[:, 0] -= begin

@@ -1,12 +1,17 @@
 """The ladder of mediators: what of a donor run is put into another, at each level.
 
-`embedding` pins the fed-back vectors and lets the slots recompute; `kv` pins all that later
-positions can read from the slots; `span` pins the same of the two markers as well. A level is a set
-of edits over an open-loop run, so all levels go through one code path.
+`embedding` pins the fed-back vectors and lets the slots recompute; `residual:3` pins what the slots
+hold as they enter layer 3; `kv` pins all that later positions can read from the slots; `span` pins
+the same of the two markers as well, and `suffix` that of everything generated before the position
+at which the outcome is read. A level is a set of edits over an open-loop run, so all levels go
+through one code path.
 """
 
 from __future__ import annotations
 
+import re
+
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -26,18 +31,25 @@ __all__ = [
 ]
 
 LEVELS = ("embedding", "kv", "span")
+"""Those reported by default; there are `residual:LAYER` and `suffix` besides."""
 
-_SPAN = {"embedding": "latents", "kv": "latents", "span": "segment"}
+_RESIDUAL = re.compile(r"residual:(\d+)")
 
 
-def check_level(level: str) -> None:
+def check_level(reasoner: Reasoner, level: str) -> None:
     """Refuse a level that does not exist.
 
     Raises:
-        EditError: No such level.
+        EditError: No such level, or no such layer.
     """
-    if level not in LEVELS:
-        raise EditError(f"No level {level!r}; there are {', '.join(LEVELS)}. Pass one of these.")
+    n_layers = len(reasoner.architecture.blocks(reasoner.model))
+    match = _RESIDUAL.fullmatch(level)
+    if level in (*LEVELS, "suffix") or (match and int(match[1]) < n_layers):
+        return
+    raise EditError(
+        f"No level {level!r}; there are {', '.join(LEVELS)}, suffix, and residual:0 to "
+        f"residual:{n_layers - 1}. Pass one of these."
+    )
 
 
 def mediator_hooks(reasoner: Reasoner, level: str) -> list[str]:
@@ -46,31 +58,43 @@ def mediator_hooks(reasoner: Reasoner, level: str) -> list[str]:
     Raises:
         EditError: No such level.
     """
-    check_level(level)
+    check_level(reasoner, level)
     if level == "embedding":
         return ["hook_embed"]
+    match = _RESIDUAL.fullmatch(level)
+    if match:
+        return [f"blocks.{match[1]}.hook_resid_pre"]
     n_layers = len(reasoner.architecture.blocks(reasoner.model))
     return [f"blocks.{i}.attn.hook_{what}" for i in range(n_layers) for what in ("k", "v")]
 
 
-def level_positions(labels: Int[Tensor, " seq"], level: str) -> Int[Tensor, " found"]:
-    """Return the positions that hold the mediator of a level."""
-    return positions(labels, _SPAN[level])
+def level_positions(trace: Trace, level: str) -> Int[Tensor, " found"]:
+    """Return the positions that hold the mediator of a level, in a run cut where it is read."""
+    if level == "suffix":
+        n_seq = len(trace.labels)
+        return torch.arange(trace.n_prompt, n_seq - 1, device=trace.labels.device)
+    return positions(trace.labels, "segment" if level == "span" else "latents")
 
 
 def transplant(level: str, donor: Snapshot, recipient: Trace) -> list[Edit]:
     """Return the edits that give `recipient` the mediator of `donor`.
 
     Args:
-        level: A name of `LEVELS`.
+        level: What is taken, as above.
         donor: Of the run the mediator is taken from, with the level's hooks recorded.
         recipient: The run it is put into.
 
     Raises:
-        EditError: The two segments do not stand at the same positions.
+        EditError: The two mediators do not stand at the same positions.
     """
     check_aligned(donor.trace, recipient)
-    where = level_positions(recipient.labels, level)
+    where, there = (level_positions(trace, level) for trace in (recipient, donor.trace))
+    if where.tolist() != there.tolist():
+        raise EditError(
+            f"Runs {donor.trace.sample.id!r} and {recipient.sample.id!r} have {len(there)} and "
+            f"{len(where)} positions at level {level!r}; a transplant needs equal ones. Leave the "
+            "level out, or pair samples whose runs say equally much."
+        )
     return [
         Edit(hook, where, donor.at(hook, where))
         for hook in mediator_hooks(recipient.reasoner, level)

@@ -42,10 +42,14 @@ class Paths:
         rows: One row per pair, sender, receiving layer and outcome: `pair sender head layer
             receiver receiver_layer outcome value clean reference effect`; `receiver_layer` is -1
             where all layers above the sender received at once, `head` is -1 for no single head.
+        at: The span at which senders and receivers stand.
+        readers: The span whose queries alone read what is received; none for all.
         outcomes: What was measured.
     """
 
     rows: pd.DataFrame
+    at: str
+    readers: str | None
     outcomes: tuple[str, ...]
 
     def to_frame(self) -> pd.DataFrame:
@@ -104,8 +108,8 @@ def path_patch(
         track: Wraps the pairs, to show progress.
 
     Raises:
-        EditError: A sender, receiver, layer or span that does not exist, or readers of something
-            other than keys and values.
+        EditError: A sender, receiver, layer or span that does not exist, senders above all
+            receivers, or readers of something other than keys and values.
         SampleError: In no pair did both runs imagine at the same positions.
 
     Source: Goldowsky-Dill et al. 2023, arXiv 2304.05969.
@@ -115,7 +119,13 @@ def path_patch(
     measures = find_outcomes(outcome)
     job = _Job(chosen, tuple(receivers), readers, at, each_layer, measures, budget)
     frames = [job.rows(twins) for twins in comparable(reasoner, pairs, at, track)]
-    return Paths(pd.concat(frames, ignore_index=True), tuple(measures))
+    rows = pd.concat(frames, ignore_index=True)
+    if rows.empty:
+        raise EditError(
+            f"No receiver {tuple(receivers)} stands above any sender {tuple(senders)} in layers "
+            f"{layers}. Send from lower layers, or receive in others."
+        )
+    return Paths(rows, at, readers, tuple(measures))
 
 
 def _check(senders: Sequence[str], receivers: Sequence[str], readers: str | None) -> None:

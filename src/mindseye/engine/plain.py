@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["compute_plainly"]
 
 
+@torch.no_grad()
 def compute_plainly(
     trace: Trace,
     branches: Sequence[Branch],

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mindseye.errors import EditError, EngineError
 from mindseye.reasoners import Trace
-from mindseye.reasoners.attention import Rectangle, intercepted
+from mindseye.reasoners.attention import Rectangle, intercepted, tried
 from mindseye.reasoners.edits import Branches
-from mindseye.reasoners.hooks import hooked
+from mindseye.reasoners.hooks import hook_point, hooked
 from mindseye.reasoners.shared import key_values
 
-__all__ = ["Snapshot", "snapshot"]
+__all__ = ["Snapshot", "check_exact", "check_record", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,8 @@ class Snapshot:
         given: What else each block was called with.
         states: Post-norm states of the tail.
         activations: What was asked for, by hook name, of the tail, with a batch axis of one.
-        exact: Whether the attention layers could be intercepted; if not, branches are whole runs.
+        exact: Whether the attention layers could be intercepted. If not, branches are whole runs,
+            and everything by layer is empty.
     """
 
     trace: Trace
@@ -87,11 +89,20 @@ def snapshot(trace: Trace, start: int, *, record: Sequence[str] = ()) -> Snapsho
         record: Hook names to keep, of the tail.
 
     Raises:
-        EditError: The model has no such hook.
+        EditError: The model has no such hook, it is an attention pattern, or the run has no such
+            position.
     """
+    check_record(trace, record)
+    if not 0 <= start < len(trace.labels):
+        raise EditError(
+            f"A snapshot cannot start at position {start}: this run has positions 0 to "
+            f"{len(trace.labels) - 1}. Pass one of them."
+        )
     reasoner = trace.reasoner
     model, architecture = reasoner.model, reasoner.architecture
     fed = trace.prefill()
+    if trace.past_key_values is not None:  # what was fed after them is computed anew
+        start = min(start, trace.past_key_values[0][0].shape[2])
     start = trace.reached_from(start)
     n_seq = len(trace.labels)
     prefix = key_values(trace, start)
@@ -102,20 +113,16 @@ def snapshot(trace: Trace, start: int, *, record: Sequence[str] = ()) -> Snapsho
     )
     blocks = architecture.blocks(model)
     norm = architecture.text_decoder(model).get_submodule(architecture.norm)
+    states = fed.embeds[:, :0]
     with (
+        tried(reading, len(blocks)),
         intercepted(model),
         hooked(model, architecture, kept.visits(0, n_seq - start)),
         _overheard([*blocks, norm]) as calls,
     ):
         states = architecture.decode(model, fed.part(start, n_seq), bias, reading=reading)
-    exact = len(reading.own) == len(blocks)
-    if not exact:
-        warnings.warn(
-            f"The attention of {type(model).__name__} cannot be intercepted, so every branch of "
-            f"{reasoner.name!r} is computed as a whole run: right, but slow. Use a model whose "
-            "attention calls transformers' attention interface.",
-            stacklevel=2,
-        )
+    if len(reading.own) < len(blocks):
+        return _plain_snapshot(trace, start, record)
     return Snapshot(
         trace=trace,
         start=start,
@@ -125,8 +132,59 @@ def snapshot(trace: Trace, start: int, *, record: Sequence[str] = ()) -> Snapsho
         given=[options for _, options in calls[:-1]],
         states=states[0],
         activations=kept.kept,
-        exact=exact,
     )
+
+
+def _plain_snapshot(trace: Trace, start: int, record: Sequence[str]) -> Snapshot:
+    """Return a snapshot of which every branch is a whole run, and say so."""
+    reasoner = trace.reasoner
+    warnings.warn(
+        f"The attention of {type(reasoner.model).__name__} cannot be intercepted, so every branch "
+        f"of {reasoner.name!r} is computed as a whole run: right, but slow. Use a model whose "
+        "attention calls transformers' attention interface.",
+        stacklevel=3,
+    )
+    replay = reasoner.replay(trace, record=record)
+    return Snapshot(
+        trace=trace,
+        start=start,
+        prefix=[],
+        tail=[],
+        residuals=[],
+        given=[],
+        states=replay.states[0, start:],
+        activations={name: each[:, start:] for name, each in replay.activations.items()},
+        exact=False,
+    )
+
+
+def check_exact(held: Snapshot) -> None:
+    """Refuse what takes a model whose attention can be intercepted.
+
+    Raises:
+        EngineError: It cannot.
+    """
+    if not held.exact:
+        raise EngineError(
+            f"The attention of {held.trace.reasoner.name!r} cannot be intercepted, so neither "
+            "paths nor gradients can be followed in it. Use sweep, mediate or knock_out, or a "
+            "model whose attention calls transformers' attention interface."
+        )
+
+
+def check_record(trace: Trace, record: Sequence[str]) -> None:
+    """Refuse to record what the engine does not compute.
+
+    Raises:
+        EditError: The model has no such hook, or it is an attention pattern.
+    """
+    for name in record:
+        hook_point(name, trace.reasoner.model, trace.reasoner.architecture)
+        if name.endswith("hook_pattern"):
+            raise EditError(
+                f"{name!r} cannot be recorded here: patterns over a shared prefix are never laid "
+                "out. Look them up in trace.cache, or use Reasoner.replay(record=...)."
+            )
 
 
 @contextlib.contextmanager

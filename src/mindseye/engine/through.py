@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindseye.engine.snapshots import Snapshot
+from mindseye.engine.snapshots import Snapshot, check_exact
 from mindseye.reasoners.attention import intercepted
 from mindseye.reasoners.hooks import Visit, hooked
 
@@ -40,7 +40,11 @@ def through_block(
 
     Returns:
         What was recorded, and under `keys` and `values` what would be attended to, rotated.
+
+    Raises:
+        EngineError: The model's attention cannot be intercepted.
     """
+    check_exact(held)
     reasoner = held.trace.reasoner
     model, architecture = reasoner.model, reasoner.architecture
     columns = held.columns(where)

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-__all__ = ["Partial", "Reading", "Rectangle", "attend", "intercepted", "merge"]
+__all__ = ["Partial", "Reading", "Rectangle", "attend", "intercepted", "merge", "tried"]
 
 _KERNEL = "mindseye_branches"
 _FEW_KEYS = 64
@@ -170,6 +170,23 @@ def intercepted(model: Any) -> Iterator[None]:
         yield
     finally:
         text._attn_implementation = usual
+
+
+@contextlib.contextmanager
+def tried(reading: Rectangle, n_layers: int) -> Iterator[None]:
+    """Let a first pass fail where a layer's attention does not call the reading.
+
+    Such a layer attends to its new positions only, under a bias for all, and so may raise.
+
+    Args:
+        reading: What the pass is given; afterwards its `own` lacks the layers that ignored it.
+        n_layers: Of the model.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        if isinstance(fault, torch.OutOfMemoryError) or len(reading.own) == n_layers:
+            raise
 
 
 def _unless_open(bias: Float[Tensor, "..."]) -> Float[Tensor, "..."] | None:

@@ -27,7 +27,7 @@ from mindseye.reasoners.shared import SharedStream
 from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.stream import Stream
 from mindseye.reasoners.trace import Replay, Settings, Trace
-from mindseye.reasoners.wiring import Cut, Knockout, asking
+from mindseye.reasoners.wiring import Cut, Knockout, asking, check_cuts
 from mindseye.samples import Sample
 
 __all__ = ["Reasoner"]
@@ -184,11 +184,11 @@ class Reasoner:
         """Recompute a run with edits.
 
         Open loop pins every fed vector and takes one forward pass: an edit of a latent is a direct
-        effect, with the later latents as they were. Closed loop decodes again, so that later
-        latents and words react, and returns a trace per branch; edits at positions that a new run
-        does not reach change nothing. Its branches share the keys and values of the prompt, as far
-        as no edit reaches; a trace that kept them (`run(..., past_key_values=True)`) has nothing
-        to compute there.
+        effect, with the later latents as they were. Closed loop decodes again from the prompt as it
+        was fed, so that later latents and words react, and returns a trace per branch; edits at
+        positions that a new run does not reach change nothing. Its branches share the keys and
+        values of the prompt, as far as no edit reaches; a trace that kept them
+        (`run(..., past_key_values=True)`) has nothing to compute there.
 
         Args:
             trace: The run to recompute.
@@ -204,6 +204,7 @@ class Reasoner:
             raise EditError("replay got no branches; pass [[]] to recompute the run as it was.")
         rows = Branches(branches, record)
         rows.check(len(trace.labels))
+        check_cuts(knockouts, len(trace.labels), len(self.architecture.blocks(self.model)))
         if mode == "closed_loop":
             return self._decode_again(trace, rows, tuple(knockouts))
         return self._recompute(trace, rows, (*self.wiring, *knockouts))
@@ -296,9 +297,14 @@ class Reasoner:
         cuts, source, n_rows = (*self.wiring, *knockouts), self._source(), len(branches.rows)
         stream = SharedStream.branch(trace, n_rows, start, cuts, branches.visits, source)
         if stream is None:  # the attention cannot be intercepted: every row has a copy
-            prompt = join([trace.prompt] * n_rows)
             stream = Stream.open(
-                self.model, self.architecture, prompt, cuts, branches.visits, source
+                self.model,
+                self.architecture,
+                join([trace.prompt] * n_rows),
+                cuts,
+                branches.visits,
+                source,
+                prefill=trace.prefill().part(0, trace.n_prompt).repeat(n_rows),
             )
         rows = [self._row(trace.prompt, trace.settings) for _ in branches.rows]
         generate(stream, rows, self.feedback(), self.embed, trace.settings.max_new_tokens)

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mindseye.reasoners.architectures import Prefill
-from mindseye.reasoners.attention import Rectangle, intercepted
+from mindseye.reasoners.attention import Rectangle, intercepted, tried
 from mindseye.reasoners.stream import Stream, Visitor, held
 from mindseye.reasoners.wiring import Cut
 
@@ -70,8 +70,10 @@ class SharedStream(Stream):
             source=source,
             reading=Rectangle(key_values(trace, start)),
         )
-        stream._append(prompt.part(start, trace.n_prompt).repeat(n_rows), labels[:, start:])
+        new = prompt.part(start, trace.n_prompt).repeat(n_rows)
         n_layers = len(stream.architecture.blocks(stream.model))
+        with tried(stream.reading, n_layers):
+            stream._append(new, labels[:, start:])
         return stream if len(stream.reading.own) == n_layers else None
 
     def _decode(self, new: Prefill) -> Float[Tensor, "batch new d_model"]:

@@ -70,9 +70,10 @@ class Stream:
         knockouts: tuple[Cut, ...] = (),
         visitor: Visitor | None = None,
         source: str | None = None,
+        prefill: Prefill | None = None,
     ) -> Stream:
-        """Prefill a batch of prompts."""
-        prefill = architecture.prefill(model, prompt)
+        """Prefill a batch of prompts, from images and ids, or from what these gave before."""
+        prefill = prefill or architecture.prefill(model, prompt)
         stream = cls(
             model=model,
             architecture=architecture,

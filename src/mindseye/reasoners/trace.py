@@ -29,7 +29,7 @@ __all__ = ["KeysValues", "Replay", "Segment", "Settings", "Trace"]
 
 
 KeysValues = tuple[
-    tuple[Float[Tensor, "1 kv_heads seq d_head"], Float[Tensor, "1 kv_heads seq d_head"]], ...
+    tuple[Float[Tensor, "1 kv_heads kept d_head"], Float[Tensor, "1 kv_heads kept d_head"]], ...
 ]
 """Keys, after rotation, and values, by layer."""
 
@@ -235,14 +235,8 @@ class Trace:
         Raises:
             EditError: A position of the prompt, or outside the run.
         """
+        self.check_removable(positions)
         taken = torch.zeros_like(self.labels, dtype=torch.bool)
-        outside = (positions < self.n_prompt) | (positions >= len(self.labels))
-        if bool(outside.any()):
-            raise EditError(
-                f"Positions {positions[outside].tolist()} cannot be removed: the prompt takes up 0 "
-                f"to {self.n_prompt - 1}, and this run ends at {len(self.labels) - 1}. Pass "
-                "positions that were fed after the prompt."
-            )
         taken[positions] = True
         kept, own = ~taken, ~taken[self.n_prompt :]
         return dataclasses.replace(
@@ -253,6 +247,20 @@ class Trace:
             fed_is_latent=self.fed_is_latent[own],
             past_key_values=None,
         )
+
+    def check_removable(self, positions: Int[Tensor, " removed"]) -> None:
+        """Refuse to remove what was not fed after the prompt.
+
+        Raises:
+            EditError: A position of the prompt, or outside the run.
+        """
+        outside = (positions < self.n_prompt) | (positions >= len(self.labels))
+        if bool(outside.any()):
+            raise EditError(
+                f"Positions {positions[outside].tolist()} cannot be removed: the prompt takes up 0 "
+                f"to {self.n_prompt - 1}, and this run ends at {len(self.labels) - 1}. Pass "
+                "positions that were fed after the prompt."
+            )
 
     def prefill(self) -> Prefill:
         """Return what was fed at every position, as a batch of one for the decoder."""

@@ -7,6 +7,7 @@ through the same few lines.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from mindseye.errors import EditError
 from mindseye.reasoners.spans import PAD, positions, span_ids
 
-__all__ = ["Cut", "Edges", "Knockout", "asking", "attention_bias"]
+__all__ = ["Cut", "Edges", "Knockout", "asking", "attention_bias", "check_cuts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,33 @@ class Edges:
 
 Cut = Knockout | Edges
 """Attention edges that are cut, named by spans or one by one."""
+
+
+def check_cuts(cuts: Iterable[Cut], n_seq: int, n_layers: int) -> None:
+    """Refuse cuts that a run does not have.
+
+    Args:
+        cuts: The edges to cut.
+        n_seq: Positions of the run.
+        n_layers: Layers of the model.
+
+    Raises:
+        EditError: A layer or position that does not exist.
+    """
+    for cut in cuts:
+        if not set(cut.layers or ()) <= set(range(n_layers)):
+            raise EditError(
+                f"A cut names layers {cut.layers}; the model has layers 0 to {n_layers - 1}. Pass "
+                "these, or leave layers out."
+            )
+        if isinstance(cut, Knockout):
+            continue
+        places = torch.cat([cut.targets, cut.sources])
+        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < n_seq:
+            raise EditError(
+                f"Edges between positions {int(places.min())} and {int(places.max())} lie outside "
+                f"this run of {n_seq} positions. Pass positions of it."
+            )
 
 
 def asking(labels: Int[Tensor, " seq"], cut: Cut) -> Int[Tensor, " found"]:

@@ -6,13 +6,23 @@ figures of their own, in `figures/`; results find them by name through the regis
 `escaping`.
 """
 
-from mindseye.report.figures import draw_mediation, draw_sweep, draw_trace
+from mindseye.report.figures import (
+    draw_attribution,
+    draw_knockouts,
+    draw_mediation,
+    draw_paths,
+    draw_sweep,
+    draw_trace,
+)
 from mindseye.report.output import check_writable, write_whole
 from mindseye.report.page import write_report
 
 __all__ = [
     "check_writable",
+    "draw_attribution",
+    "draw_knockouts",
     "draw_mediation",
+    "draw_paths",
     "draw_sweep",
     "draw_trace",
     "write_report",

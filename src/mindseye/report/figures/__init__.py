@@ -1,11 +1,21 @@
 """Plotly figures, one file per thing drawn.
 
-Each is registered under the kind "figure", so `Mediation.plot`, `Grid.heatmap` and `Trace.show`
-find it by name.
+Each is registered under the kind "figure", so `Mediation.plot`, `Grid.heatmap`, `Trace.show` and
+the others find it by name.
 """
 
+from mindseye.report.figures.attribution import draw_attribution
+from mindseye.report.figures.knockouts import draw_knockouts
 from mindseye.report.figures.mediation import draw_mediation
+from mindseye.report.figures.paths import draw_paths
 from mindseye.report.figures.sweep import draw_sweep
 from mindseye.report.figures.trace import draw_trace
 
-__all__ = ["draw_mediation", "draw_sweep", "draw_trace"]
+__all__ = [
+    "draw_attribution",
+    "draw_knockouts",
+    "draw_mediation",
+    "draw_paths",
+    "draw_sweep",
+    "draw_trace",
+]

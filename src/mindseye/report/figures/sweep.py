@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mindseye.engine import Grid
-from mindseye.errors import UnknownNameError
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
+from mindseye.report.figures.outcomes import choose, unit_of, written
 from mindseye.report.figures.theme import DIVERGING, INK, MUTED, dress
 from mindseye.report.numbers import nats, percent
 
@@ -25,7 +25,7 @@ _MOST_ACROSS = 4
 """Panels side by side."""
 
 _HOVER = (
-    "<b>layer %{y}, slot %{x}</b><br>%{customdata[0]} nats"
+    "<b>layer %{y}, slot %{x}</b><br>%{customdata[0]}"
     "<br>%{customdata[1]} of the whole difference<extra></extra>"
 )
 
@@ -55,12 +55,7 @@ def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
     Raises:
         UnknownNameError: The grid has no such outcome.
     """
-    named = grid.outcomes[0] if outcome is None else outcome.replace("_", " ")
-    if named not in grid.outcomes:
-        raise UnknownNameError(
-            f"No outcome {outcome!r} in this grid; there are: {', '.join(grid.outcomes)}. Choose "
-            "one of these."
-        )
+    named = choose(outcome, grid.outcomes)
     means = grid.mean()
     means = means[means["outcome"] == named]
     panels: dict[Any, pd.DataFrame] = dict(list(means.groupby(["hook", "head"], sort=False)))
@@ -79,7 +74,7 @@ def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
         subplot_titles=[_called(panel) for panel in panels] if len(panels) > 1 else None,
     )
     for i, cells in enumerate(panels.values()):
-        figure.add_trace(_cells(cells), row=i // n_columns + 1, col=i % n_columns + 1)
+        figure.add_trace(_cells(cells, named), row=i // n_columns + 1, col=i % n_columns + 1)
     across = "latent slot" if grid.at == "latents" else f"position within {plotly_text(grid.at)}"
     figure.update_layout(
         coloraxis={
@@ -88,25 +83,38 @@ def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
             "cmid": 0,
             "cmax": bound,
             "colorbar": {
-                "title": {"text": "nats", "side": "top"},
+                "title": {"text": unit_of(named), "side": "top"},
                 "thickness": 10,
                 "outlinewidth": 0,
             },
         }
     )
-    figure.update_xaxes(title={"text": across, "font": {"color": MUTED}}, row=n_rows)
+    for column in range(n_columns):  # the last row need not be full
+        lowest = (len(panels) - 1 - column) // n_columns + 1
+        figure.update_xaxes(
+            title={"text": across, "font": {"color": MUTED}},
+            showticklabels=True,
+            row=lowest,
+            col=column + 1,
+        )
     figure.update_xaxes(dtick=_tick(means["slot"]), showgrid=False)
     figure.update_yaxes(dtick=_tick(means["layer"]), showgrid=False, zeroline=False, ticks="")
     figure.update_yaxes(title={"text": "layer", "font": {"color": MUTED}}, col=1)
     figure.update_annotations(font={"size": 12, "color": INK})
-    return dress(
+    height = int(np.clip(260 + 34 * means["layer"].nunique(), 460, 760)) + 260 * (n_rows - 1)
+    dress(
         figure,
         title="Where in the latents it happens",
         subtitle=f"Mean change of the {plotly_text(named)} on patching "
         f"{plotly_text(', '.join(hooks))} at the {plotly_text(grid.at)}:<br>"
         f"{_DIRECTIONS.get(grid.direction, plotly_text(grid.direction))}",
-        height=int(np.clip(260 + 34 * means["layer"].nunique(), 460, 760)) + 260 * (n_rows - 1),
+        height=height,
     )
+    if len(panels) > 1:  # room for their titles below the subtitle
+        figure.update_layout(
+            margin={"t": 126}, title={"y": 1 - 30 / height, "yanchor": "top", "yref": "container"}
+        )
+    return figure
 
 
 def _called(panel: tuple[str, int]) -> str:
@@ -114,11 +122,15 @@ def _called(panel: tuple[str, int]) -> str:
     return plotly_text(hook if head < 0 else f"{hook}, head {head}")
 
 
-def _cells(means: pd.DataFrame) -> go.Heatmap:
+def _cells(means: pd.DataFrame, named: str) -> go.Heatmap:
     """Return one hook's heatmap from its mean effects."""
     effect = means.pivot(index="layer", columns="slot", values="effect")
     share = means.pivot(index="layer", columns="slot", values="share")
-    spoken = np.stack([effect.map(nats).to_numpy(), share.map(percent).to_numpy()], axis=-1)
+    digits = 2 if unit_of(named) else 3
+    spoken = np.stack(
+        [effect.map(lambda value: written(value, named)).to_numpy(), share.map(percent).to_numpy()],
+        axis=-1,
+    )
     return go.Heatmap(
         z=effect.to_numpy().tolist(),
         x=effect.columns.to_list(),
@@ -127,7 +139,7 @@ def _cells(means: pd.DataFrame) -> go.Heatmap:
         coloraxis="coloraxis",
         xgap=2,
         ygap=2,
-        text=effect.map(nats).to_numpy().tolist(),
+        text=effect.map(lambda value: nats(value, digits=digits)).to_numpy().tolist(),
         texttemplate="%{text}" if effect.size <= _MOST_WRITTEN else None,
         textfont={"size": 11},
         hovertemplate=_HOVER,

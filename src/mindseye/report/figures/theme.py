@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-__all__ = ["DIRECT", "DIVERGING", "FONT", "INDIRECT", "INK", "LINE", "MUTED", "dress"]
+__all__ = ["COLOURS", "DIRECT", "DIVERGING", "FONT", "INDIRECT", "INK", "LINE", "MUTED", "dress"]
 
 INK = "#182033"
 MUTED = "#5d6679"
@@ -12,6 +12,9 @@ LINE = "#e4e8ef"
 INDIRECT = "#2257c4"
 DIRECT = "#c2570c"
 """Blue and orange: told apart with every common colour blindness. The page's CSS repeats them."""
+
+COLOURS = (INDIRECT, DIRECT, "#16826a", "#8b3fa8", "#a07a00", "#c2255c", "#3a93b8", "#5d6679")
+"""Of things that are told apart; they come round after eight."""
 
 DIVERGING = [
     (0.0, "#9a3d00"),

@@ -1,0 +1,38 @@
+"""Which outcome a figure draws, and how its values are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mindseye.errors import UnknownNameError
+from mindseye.report.numbers import nats
+
+__all__ = ["choose", "unit_of", "written"]
+
+_IN_NATS = ("logit difference", "log probability")
+
+
+def choose(outcome: str | None, outcomes: Sequence[str]) -> str:
+    """Return the outcome that is to be drawn, in words; the first one if none is named.
+
+    Raises:
+        UnknownNameError: It was not measured.
+    """
+    named = outcomes[0] if outcome is None else outcome.replace("_", " ")
+    if named not in outcomes:
+        raise UnknownNameError(
+            f"No outcome {outcome!r} in this result; there are: {', '.join(outcomes)}. Choose one "
+            "of these."
+        )
+    return named
+
+
+def unit_of(outcome: str) -> str:
+    """Return the unit of an outcome; probabilities and outcomes of others have none."""
+    return "nats" if outcome in _IN_NATS else ""
+
+
+def written(value: float, outcome: str) -> str:
+    """Write a value of an outcome, with its unit; without one it gets a digit more."""
+    unit = unit_of(outcome)
+    return f"{nats(value)} {unit}" if unit else nats(value, digits=3)
