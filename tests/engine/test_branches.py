@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import mindseye as me
 from mindseye.engine import Branch, EdgePatch, compute, snapshot
-from mindseye.engine.branches import first_position, reach
-from mindseye.engine.plain import compute_plainly
+from mindseye.engine.exact.branches import first_position, reach
+from mindseye.engine.exact.plain import compute_plainly
 from mindseye.errors import EditError
 from mindseye.reasoners import Edges, Knockout
 from tests.engine.branches_strategy import (

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import mindseye as me
 from mindseye.engine import Branch, Snapshot, compute, snapshot
-from mindseye.engine.branches import first_position
-from mindseye.engine.plain import compute_plainly
+from mindseye.engine.exact.branches import first_position
+from mindseye.engine.exact.plain import compute_plainly
 from mindseye.errors import EditError
 from mindseye.reasoners import Edges
 from tests.engine.branches_strategy import (

@@ -13,8 +13,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import mindseye as me
 from mindseye.engine import Branch, compute, snapshot
-from mindseye.engine.branches import first_position
-from mindseye.engine.plain import compute_plainly
+from mindseye.engine.exact.branches import first_position
+from mindseye.engine.exact.plain import compute_plainly
 from mindseye.errors import EditError
 from mindseye.reasoners import Knockout
 from mindseye.reasoners.presets import PRESETS

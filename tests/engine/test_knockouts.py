@@ -70,7 +70,7 @@ def test_controls_are_as_many_other_edges_of_the_same_queries(model_type):
     trace = twins(model_type, FORCED).clean
     for source, target in EDGES.values():
         real = edges_between(trace, source, target)
-        drawn = random_edges(real, torch.Generator().manual_seed(1))
+        drawn = random_edges(trace, real, torch.Generator().manual_seed(1))
         assert set(drawn[:, 0].tolist()) <= set(real[:, 0].tolist())
         assert (drawn[:, 1] < drawn[:, 0]).all()
         cut, other = (set(map(tuple, each.tolist())) for each in (real, drawn))
@@ -100,7 +100,7 @@ def test_controls_are_cut_as_in_a_replay_and_drawn_once_for_all_windows(monkeypa
     ).rows
     draw = torch.Generator().manual_seed(5)
     real = edges_between(both.clean, *edges["words"])
-    sets = {control: random_edges(real, draw) for control in range(3)}
+    sets = {control: random_edges(both.clean, real, draw) for control in range(3)}
     drawn = rows[rows["control"] >= 0]
     assert len(drawn) == 3 * (1 if window is None else 2)
     for row in drawn.to_dict("records"):

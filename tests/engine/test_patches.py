@@ -14,7 +14,7 @@ from transformers import AttentionInterface
 
 import mindseye as me
 from mindseye.engine import Branch, EdgePatch, compute, snapshot
-from mindseye.engine.branches import first_position
+from mindseye.engine.exact.branches import first_position
 from tests.engine.branches_strategy import ARCHITECTURES, EXACT, noise, prompt, reasoner, said
 
 pytestmark = pytest.mark.model

@@ -41,10 +41,10 @@ def hears(hook, layer):
 
 
 class TwoPasses:
-    """The oracle for one pair of runs."""
+    """The oracle for one pair of runs; a branch of a replay per path."""
 
     def __init__(self, both, at):
-        self.both, self.ours, self.target = both, both.reference.reasoner, both.reference
+        self.both, self.target = both, both.reference
         self.where = positions(self.target.labels, at)
         self.parts = [
             f"blocks.{layer}.{part}"
@@ -55,53 +55,72 @@ class TwoPasses:
         self.own = recorded(self.target, *self.parts)
         self.other = recorded(both.clean, *dict.fromkeys(senders))
 
-    def first(self, hook, head, layer, receiver, receiving):
-        """The first pass: what a receiver hears."""
-        name = full(hook, layer)
-        value = self.other[name][self.where]
-        value = value if head < 0 else value[:, head]
-        tail = torch.arange(int(self.where.min()), len(self.target.labels))
-        between = self.parts[speaks(hook, layer) : hears(receiver, receiving)]
-        edits = [Edit(name, self.where, value, None if head < 0 else head)]
-        edits += [Edit(part, tail, self.own[part][tail]) for part in between]
-        heard = f"blocks.{receiving}.{receiver}"
-        replay = self.ours.replay(self.target, [edits], record=[heard])
-        return Edit(heard, self.where, replay.activations[heard][0, self.where])
+    def replay(self, branches, record=()):
+        return self.target.reasoner.replay(self.target, branches, record=record)
 
-    def value(self, row, receivers, readers=None):
-        """The outcome after the second pass."""
-        sender = row["sender"], row["head"], row["layer"]
-        receiving = range(N_LAYERS) if row["receiver_layer"] < 0 else [row["receiver_layer"]]
-        edits = []
-        for layer in receiving:
-            told = [
-                self.first(*sender, receiver, layer)
-                for receiver in receivers
-                if speaks(row["sender"], row["layer"]) <= hears(receiver, layer)
-            ]
-            edits += (
-                told if readers is None or not told else [self.read(edits, told, readers, layer)]
-            )
-        return differences(self.ours.replay(self.target, [edits]), self.both.parting).item()
+    def sent(self, row, receiver, layer):
+        """What the first pass sets: the sender, and all that a receiver could hear else."""
+        name = full(row["sender"], row["layer"])
+        head = None if row["head"] < 0 else row["head"]
+        value = self.other[name][self.where]
+        tail = torch.arange(int(self.where.min()), len(self.target.labels))
+        between = self.parts[speaks(row["sender"], row["layer"]) : hears(receiver, layer)]
+        sender = Edit(name, self.where, value if head is None else value[:, head], head)
+        return [sender, *(Edit(part, tail, self.own[part][tail]) for part in between)]
+
+    def told(self, rows, receivers, layer):
+        """The first pass: what each path's receivers in a layer hear, as edits."""
+        told = [[] for _ in rows]
+        asked = [
+            (index, receiver)
+            for index, row in enumerate(rows)
+            for receiver in receivers
+            if row["receiver_layer"] in (-1, layer)
+            and speaks(row["sender"], row["layer"]) <= hears(receiver, layer)
+        ]
+        if not asked:
+            return told
+        names = [f"blocks.{layer}.{receiver}" for receiver in receivers]
+        branches = [self.sent(rows[index], receiver, layer) for index, receiver in asked]
+        heard = self.replay(branches, names).activations
+        for place, (index, receiver) in enumerate(asked):
+            name = f"blocks.{layer}.{receiver}"
+            told[index].append(Edit(name, self.where, heard[name][place, self.where]))
+        return told
+
+    def values(self, rows, receivers, readers=None):
+        """The outcome of each path after the second pass."""
+        edits = [[] for _ in rows]
+        for layer in range(N_LAYERS):
+            told = self.told(rows, receivers, layer)
+            if readers is not None:
+                told = self.read(edits, told, readers, layer)
+            edits = [[*before, *new] for before, new in zip(edits, told, strict=True)]
+        return differences(self.replay(edits), self.both.parting).tolist()
 
     def read(self, edits, told, readers, layer):
         """What some positions' heads make of the keys and values they are told, the rest as was."""
         name = f"blocks.{layer}.attn.hook_z"
-        read = positions(self.target.labels, readers)
-        replay = self.ours.replay(self.target, [[*edits, *told]], record=[name])
-        return Edit(name, read, replay.activations[name][0, read])
+        where = positions(self.target.labels, readers)
+        branches = [[*before, *new] for before, new in zip(edits, told, strict=True)]
+        found = self.replay(branches, [name]).activations[name]
+        return [
+            [Edit(name, where, found[index, where])] if new else []
+            for index, new in enumerate(told)
+        ]
 
 
 def assert_two_passes(paths, both, receivers, at="latents", readers=None):
-    oracle = TwoPasses(both, at)
-    assert len(paths.rows)
-    for row in paths.rows.to_dict("records"):
-        assert row["value"] == pytest.approx(oracle.value(row, receivers, readers), abs=1e-9), row
+    rows = paths.rows.to_dict("records")
+    wanted = TwoPasses(both, at).values(rows, receivers, readers)
+    assert paths.rows["value"].tolist() == pytest.approx(wanted, abs=1e-9)
     assert paths.rows["effect"].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("heads", [False, True])
-@pytest.mark.parametrize("receiver", RECEIVERS)
+@pytest.mark.parametrize(
+    ("receiver", "heads"),
+    [*((each, False) for each in RECEIVERS), ("attn.hook_v", True), ("hook_mlp_out", True)],
+)
 @every_model
 def test_every_sender_tells_every_receiver_what_two_passes_say(
     monkeypatch, model_type, receiver, heads
@@ -128,8 +147,7 @@ def test_every_sender_tells_every_receiver_what_two_passes_say(
     assert_two_passes(paths, both, [receiver])
 
 
-@pytest.mark.parametrize("each_layer", [True, False])
-@pytest.mark.parametrize("at", ["latents", "segment"])
+@pytest.mark.parametrize(("at", "each_layer"), [("latents", False), ("segment", True)])
 @every_model
 def test_keys_and_values_receive_together(monkeypatch, model_type, at, each_layer):
     both = twins(model_type, FORCED)
@@ -196,20 +214,18 @@ def assert_readers(monkeypatch, both, readers, receivers, each_layer):
 @every_model
 def test_where_all_who_could_read_do_readers_are_no_restriction(monkeypatch, model_type):
     both = twins(model_type)
-    ours = both.clean.reasoner
-    for each_layer in (True, False):
-        some, every = (
-            me.path_patch(
-                ours,
-                serve(monkeypatch, both),
-                at="segment",
-                senders=SENDERS,
-                readers=readers,
-                each_layer=each_layer,
-            ).rows["value"]
-            for readers in ("segment", None)
-        )
-        assert some.tolist() == pytest.approx(every.tolist(), abs=1e-9)
+    some, every = (
+        me.path_patch(
+            both.clean.reasoner,
+            serve(monkeypatch, both),
+            at="segment",
+            senders=SENDERS,
+            readers=readers,
+            each_layer=False,
+        ).rows["value"]
+        for readers in ("segment", None)
+    )
+    assert some.tolist() == pytest.approx(every.tolist(), abs=1e-9)
 
 
 def test_a_sender_in_the_last_layer_has_no_receivers_above(monkeypatch):

@@ -15,11 +15,12 @@ def asked():
     return me.task("digits").samples(6, seed=4)
 
 
-def words_without_the_image(reasoner, sample):
+def words_without_the_image(reasoner, sample, limit=64):
     """Choose each word from a whole pass over all before it, the image cut from what follows."""
-    trace = reasoner.run(sample)
+    trace = reasoner.run(sample, max_new_tokens=limit)
+    n_before = len(trace.until_answer().token_ids)
     said = []
-    while len(said) < 8:
+    while n_before + len(said) < limit:
         replay = reasoner.replay(trace.until_answer(said), knockouts=STRICT)
         word = int(replay.logits[0, -1].argmax())
         if word in reasoner.eos:
@@ -37,8 +38,15 @@ def test_every_word_after_the_latents_is_chosen_without_the_image(organism, aske
     assert rows["answer"].tolist() == [reasoner.run(sample).answer for sample in asked]
 
 
+def test_words_that_hang_on_the_image_are_other_words_without_it(reasoner, samples):
+    """Random weights do hang on it."""
+    rows = me.strict_runs(reasoner, samples[:4], max_new_tokens=12)
+    words = [words_without_the_image(reasoner, sample, 12) for sample in samples[:4]]
+    assert rows["strict_answer"].tolist() == words
+    assert rows["flipped"].all()
+
+
 def test_a_strict_run_is_the_plain_closed_loop(reasoner, samples, monkeypatch):
-    """On a model whose random weights do hang on the image."""
     shared = me.strict_runs(reasoner, samples, max_new_tokens=12)
     monkeypatch.setattr(SharedStream, "branch", lambda *_, **__: None)
     plain = me.strict_runs(reasoner, samples, max_new_tokens=12)

@@ -298,5 +298,5 @@ def test_every_span_that_both_runs_have_can_be_patched(mediator, pairs, at):
 
 
 def test_attention_patterns_cannot_be_patched_and_are_refused(mediator, pairs):
-    with pytest.raises(EditError, match="can be read but not edited"):
+    with pytest.raises(EditError, match=r"hook_pattern.*cannot be recorded"):
         me.sweep(mediator, pairs[:1], hooks=("attn.hook_pattern",))

@@ -1,23 +1,29 @@
 """How edited runs are computed, and the experiments that are made of them.
 
-Start reading at `compute`: a `Snapshot` is one run, cut where edits begin; a `Branch` is a set of
-edits, cuts and removals; all branches go through each layer together and only what they disturb is
-computed. `crossed_cells`, the four cells of a mediation, and `sweep`, one patch per layer and slot,
-run on it; so do `path_patch`, `knock_out`, `battery` and the exact values beside `attribute`'s
-guesses. A `Contrast` says where the outcome is read.
+Start reading at `compute`, in `exact/`: a `Snapshot` is one run, cut where edits begin; a `Branch`
+is a set of edits, cuts and removals; all branches go through each layer together and only what they
+disturb is computed. The other modules are experiments on it: `crossed_cells` computes the four
+cells of a mediation, `sweep` one patch per layer and slot; then there are `path_patch`,
+`knock_out`, `battery`, `strict_runs`, and `attribute`, which only ranks. A `Contrast` says where
+the outcome is read, `twin_runs` how pairs are run.
 """
 
 from mindseye.engine.attribution import Attribution, attribute
 from mindseye.engine.battery import Arm, battery
-from mindseye.engine.branches import Branch, EdgePatch
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.cells import Cells, crossed_cells
 from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcomes
-from mindseye.engine.exact import Computed, compute
+from mindseye.engine.exact import (
+    DEFAULT_BUDGET,
+    Branch,
+    Computed,
+    EdgePatch,
+    Snapshot,
+    compute,
+    snapshot,
+)
 from mindseye.engine.knockouts import EDGES, Knockouts, knock_out
 from mindseye.engine.levels import LEVELS, aligned, check_aligned
 from mindseye.engine.paths import Paths, path_patch
-from mindseye.engine.snapshots import Snapshot, snapshot
 from mindseye.engine.strict import STRICT, strict_runs
 from mindseye.engine.sweep import Grid, sweep
 from mindseye.engine.twins import Track, Twins, twin_runs

@@ -16,11 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindseye.engine.branches import Branch
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, check_exact, snapshot
 from mindseye.engine.measuring import measure
-from mindseye.engine.snapshots import Snapshot, check_exact, snapshot
 from mindseye.engine.sweep import Site, direct, sites, span_of
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError

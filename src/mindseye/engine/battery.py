@@ -9,13 +9,10 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.engine.branches import Branch
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
-from mindseye.engine.exact import compute
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, compute, snapshot
 from mindseye.engine.levels import LEVELS, check_level, level_positions, mediator_hooks
 from mindseye.engine.measuring import measure
-from mindseye.engine.snapshots import Snapshot, snapshot
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Reasoner
@@ -61,6 +58,10 @@ def battery(
         EditError: No such level, or an arm whose vectors have another shape than the latents.
         SampleError: In no pair did both runs imagine at the same positions.
     """
+    if not arms or not levels:
+        raise EditError(
+            f"battery got arms {tuple(arms)} and levels {tuple(levels)}; pass at least one of each."
+        )
     measures = find_outcomes(outcome)
     for level in levels:
         check_level(reasoner, level)

@@ -9,11 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.engine.branches import Branch
-from mindseye.engine.budget import DEFAULT_BUDGET
-from mindseye.engine.exact import compute
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, compute, snapshot
 from mindseye.engine.levels import check_aligned, level_positions, mediator_hooks, transplant
-from mindseye.engine.snapshots import snapshot
 from mindseye.reasoners import Reasoner, Trace
 
 __all__ = ["Cells", "crossed_cells"]

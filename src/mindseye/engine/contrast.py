@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.errors import SampleError
+from mindseye.errors import EditError, SampleError
 from mindseye.plugins import find
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
@@ -49,12 +49,19 @@ def find_outcomes(outcome: str | Outcome | Sequence[str | Outcome]) -> dict[str,
 
     Raises:
         UnknownNameError: No outcome of that name.
+        EditError: None was given, or two of one name.
     """
-    if isinstance(outcome, str):
-        return {outcome.replace("_", " "): find("outcome", outcome)}
-    if isinstance(outcome, Sequence):
-        return {name: found for each in outcome for name, found in find_outcomes(each).items()}
-    return {getattr(outcome, "__name__", "outcome").replace("_", " "): outcome}
+    asked = [outcome] if isinstance(outcome, str) or callable(outcome) else outcome
+    found: dict[str, Outcome] = {}
+    for each in asked:
+        name = each if isinstance(each, str) else getattr(each, "__name__", "outcome")
+        name = name.replace("_", " ")
+        if name in found:
+            raise EditError(f"Two outcomes are called {name!r}; give each a name of its own.")
+        found[name] = find("outcome", each) if isinstance(each, str) else each
+    if not found:
+        raise EditError("No outcome was given; pass one, such as 'logit_difference'.")
+    return found
 
 
 def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:

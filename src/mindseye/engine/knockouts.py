@@ -8,14 +8,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mindseye.engine.branches import Branch, first_position
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, first_position, snapshot
 from mindseye.engine.measuring import measure
-from mindseye.engine.snapshots import snapshot
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
 from mindseye.plugins import find
@@ -95,8 +93,8 @@ def knock_out(
         edges: Source and target span by name. A position's edge to itself is never cut.
         window: How many layers are cut at a time, the window sliding over all; every layer at once
             if left out.
-        n_controls: Random edge sets for each. Where a query has fewer other keys than edges to
-            cut, all of these are cut; `n_edges` says how many.
+        n_controls: Random edge sets for each, of edges that the model has. Where a query has fewer
+            other keys than edges to cut, all of these are cut; `n_edges` says how many.
         outcome: Name of a registered outcome, or a function, or several.
         seed: Of the random edges.
         budget: Most bytes of activations at a time.
@@ -108,6 +106,11 @@ def knock_out(
 
     Source: Geva et al. 2023, arXiv 2304.14767; for vision-language models 2411.18620.
     """
+    if not edges or n_controls < 0:
+        raise EditError(
+            f"knock_out got edges {tuple(edges)} and n_controls={n_controls}; pass at least one "
+            "edge set, and no fewer than 0 controls."
+        )
     measures = find_outcomes(outcome)
     windows = _windows(len(reasoner.architecture.blocks(reasoner.model)), window)
     draw = torch.Generator().manual_seed(seed)
@@ -121,26 +124,47 @@ def knock_out(
 def edges_between(trace: Trace, source: str, target: str) -> Int[Tensor, "edges 2"]:
     """Return the edges along which one span reads another: query, then an earlier key.
 
+    Edges that the model does not have in any layer, by its wiring or its windows, are left out.
+
     Raises:
         EditError: No such span.
     """
     queries, keys = positions(trace.labels, target), positions(trace.labels, source)
     every = torch.cartesian_prod(queries, keys).reshape(-1, 2)
-    return every[every[:, 1] < every[:, 0]]
+    every = every[every[:, 1] < every[:, 0]]
+    first = int(queries.min()) if len(queries) else 0
+    return every[_open(trace, first)[every[:, 0] - first, every[:, 1]]]
 
 
 def random_edges(
-    edges: Int[Tensor, "edges 2"], generator: torch.Generator
+    trace: Trace, edges: Int[Tensor, "edges 2"], generator: torch.Generator
 ) -> Int[Tensor, "drawn 2"]:
     """Return as many other edges of the same queries, as far as these have any."""
     drawn = [edges[:0]]
+    first = int(edges[:, 0].min()) if len(edges) else 0
+    has = _open(trace, first).cpu()
     for query in edges[:, 0].unique().tolist():
         taken = edges[edges[:, 0] == query, 1]
-        other = torch.arange(query)
+        other = has[query - first, :query].nonzero()[:, 0]
         other = other[~torch.isin(other, taken.cpu())]
         chosen = other[torch.randperm(len(other), generator=generator)[: len(taken)]].to(edges)
         drawn.append(torch.stack([torch.full_like(chosen, query), chosen], dim=1))
     return torch.cat(drawn)
+
+
+def _open(trace: Trace, first: int) -> Bool[Tensor, "queries keys"]:
+    """Return what positions from one on may read in some layer."""
+    reasoner = trace.reasoner
+    biases = reasoner.architecture.bias(
+        reasoner.model,
+        trace.labels[None],
+        trace.prefill().image_mask,
+        len(trace.labels) - first,
+        reasoner.wiring,
+        trace.embeds.dtype,
+    )
+    kinds = {id(bias): bias for bias in biases}
+    return torch.stack([bias[0, 0] == 0 for bias in kinds.values()]).any(dim=0)
 
 
 def _windows(n_layers: int, window: int | None) -> list[tuple[int, ...]]:
@@ -165,7 +189,7 @@ def _rows(
     cuts: list[tuple[dict[str, Any], Branch]] = []
     for name, (source, target) in edges.items():
         real = edges_between(trace, source, target)
-        sets = [real, *(random_edges(real, draw) for _ in range(n_controls))]
+        sets = [real, *(random_edges(trace, real, draw) for _ in range(n_controls))]
         for control, each in enumerate(sets, start=-1):
             for layers in windows:
                 cut = Edges(each[:, 0], each[:, 1], layers)

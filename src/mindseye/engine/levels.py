@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mindseye.engine.snapshots import Snapshot
+from mindseye.engine.exact import Snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit, Reasoner, Trace
 from mindseye.reasoners.spans import positions

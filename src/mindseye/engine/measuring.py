@@ -9,11 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mindseye.engine.branches import Branch
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Contrast, Outcome
-from mindseye.engine.exact import compute
-from mindseye.engine.snapshots import Snapshot
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, compute
 from mindseye.reasoners import Edit
 
 __all__ = ["Measured", "measure"]
@@ -40,8 +37,8 @@ def measure(
 ) -> Measured:
     """Compute branches and measure each where the answers part.
 
-    The run as it was is computed among them, its own vectors fed again, so that what a branch does
-    not reach differs by nothing from it, not even by rounding.
+    The run as it was is computed among them, its own vectors fed again, so that a branch differs
+    from it by what the branch changes and by next to no rounding: on one thread, usually by none.
 
     Args:
         held: The run's snapshot, cut where the answers part.

@@ -11,13 +11,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindseye.engine.branches import Branch, EdgePatch
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
+from mindseye.engine.exact import (
+    DEFAULT_BUDGET,
+    Branch,
+    EdgePatch,
+    Snapshot,
+    snapshot,
+    through_block,
+)
 from mindseye.engine.measuring import measure
-from mindseye.engine.snapshots import Snapshot, snapshot
 from mindseye.engine.sweep import Site, sites, span_of
-from mindseye.engine.through import through_block
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
 from mindseye.plugins import find
@@ -130,6 +134,8 @@ def path_patch(
 
 def _check(senders: Sequence[str], receivers: Sequence[str], readers: str | None) -> None:
     for what, names, known in (("sender", senders, SENDERS), ("receiver", receivers, RECEIVERS)):
+        if not names:
+            raise EditError(f"path_patch got no {what}s; there are {', '.join(known)}. Pass some.")
         for name in names:
             if name not in known:
                 raise EditError(f"No {what} {name!r}; there are {', '.join(known)}. Pass these.")
@@ -161,6 +167,14 @@ class _Job:
         source, target = twins.clean, twins.reference
         where = span_of(twins, target, self.at)
         start = int(where.min())
+        if self.readers is not None:
+            reading = positions(target.labels, self.readers)
+            if not len(reading):
+                raise EditError(
+                    f"readers={self.readers!r} names a span that is empty in pair "
+                    f"{twins.pair.id!r}, so nobody would read what is received. Name another."
+                )
+            start = min(start, int(reading.min()))
         middles = [f"blocks.{i}.hook_resid_mid" for i in range(_n_layers(target))]
         names = sorted({*middles, *(site.name for site in self.senders)})
         donor, held = (snapshot(run, start, record=names) for run in (source, target))
@@ -223,9 +237,11 @@ class _Job:
         """Return a branch for every sender and receiving layer, or for every sender."""
         received: dict[int, list[tuple[int, Branch]]] = {}
         for layer in range(len(held.given)):
-            hearing = [i for i, site in enumerate(self.senders) if self._hears(site, layer)]
+            heard = [self._heard(site, layer) for site in self.senders]
+            hearing = [i for i, names in enumerate(heard) if names]
             if hearing:
-                told = self._receive(held, layer, messages[hearing], where)
+                names = [heard[i] for i in hearing]
+                told = self._receive(held, layer, messages[hearing], where, names)
                 for index, branch in zip(hearing, told, strict=True):
                     received.setdefault(index, []).append((layer, branch))
         paths = []
@@ -239,12 +255,11 @@ class _Job:
                 paths.append((site, -1, Branch(edits, patches=patches)))
         return paths
 
-    def _hears(self, site: Site, layer: int) -> bool:
-        """Say whether some receiver of a layer stands after a sender in the residual stream."""
-        sent = 2 * site.layer + {"hook_attn_out": 1, "attn.hook_z": 1, "hook_mlp_out": 2}.get(
-            site.hook, 0
-        )
-        return any(sent <= 2 * layer + (receiver == "hook_mlp_out") for receiver in self.receivers)
+    def _heard(self, site: Site, layer: int) -> list[str]:
+        """Return the receivers of a layer that stand after a sender in the residual stream."""
+        after = {"hook_attn_out": 1, "attn.hook_z": 1, "hook_mlp_out": 2}
+        sent = 2 * site.layer + after.get(site.hook, 0)
+        return [name for name in self.receivers if sent <= 2 * layer + (name == "hook_mlp_out")]
 
     def _receive(
         self,
@@ -252,6 +267,7 @@ class _Job:
         layer: int,
         messages: Float[Tensor, "senders found d_model"],
         where: Int[Tensor, " found"],
+        heard: list[list[str]],
     ) -> list[Branch]:
         """Return what a layer's receivers make of each message, as branches."""
         block = f"blocks.{layer}."
@@ -266,11 +282,9 @@ class _Job:
         )
         if self.readers is None:
             return [
-                Branch([Edit(block + name, where, made[name][i]) for name in self.receivers])
-                for i in range(len(messages))
+                Branch([Edit(block + name, where, made[name][i]) for name in names])
+                for i, names in enumerate(heard)
             ]
-        columns = held.columns(where)
-        own_keys, own_values = (each[:, columns].transpose(0, 1) for each in held.tail[layer])
         readers = positions(held.trace.labels, self.readers)
         return [
             Branch(
@@ -278,11 +292,11 @@ class _Job:
                     EdgePatch(
                         layer,
                         where,
-                        made["keys"][i] if "attn.hook_k" in self.receivers else own_keys,
-                        made["values"][i] if "attn.hook_v" in self.receivers else own_values,
+                        made["keys"][i] if "attn.hook_k" in names else None,
+                        made["values"][i] if "attn.hook_v" in names else None,
                         readers,
                     )
                 ]
             )
-            for i in range(len(messages))
+            for i, names in enumerate(heard)
         ]

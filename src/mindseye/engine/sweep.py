@@ -10,11 +10,9 @@ import pandas as pd
 from jaxtyping import Int
 from torch import Tensor
 
-from mindseye.engine.branches import Branch
-from mindseye.engine.budget import DEFAULT_BUDGET
 from mindseye.engine.contrast import Outcome, find_outcomes
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, snapshot
 from mindseye.engine.measuring import measure
-from mindseye.engine.snapshots import Snapshot, snapshot
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
 from mindseye.plugins import find
@@ -150,6 +148,8 @@ def sites(
     Raises:
         EditError: A layer or hook that does not exist.
     """
+    if not hooks:
+        raise EditError("No hook was given to patch; pass some, such as 'hook_resid_pre'.")
     model, architecture = reasoner.model, reasoner.architecture
     found: list[Site] = []
     for layer in range(len(architecture.blocks(model))) if layers is None else layers:
@@ -162,6 +162,8 @@ def sites(
                 found += [Site(hook, layer, head) for head in range(_n_heads(reasoner, hook))]
             else:
                 found.append(site)
+    if not found:
+        raise EditError("No layer was given to patch; pass some, or leave layers out for all.")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mindseye.engine.branches import Branch, after_removal
+from mindseye.engine.exact.branches import Branch, after_removal
 from mindseye.errors import EngineError
 from mindseye.reasoners import Edit, Trace
 from mindseye.reasoners.spans import SPANS

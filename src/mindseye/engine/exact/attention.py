@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mindseye.reasoners.attention import Partial, attend, merge
@@ -37,16 +38,20 @@ class Extra:
 
     Attributes:
         branch: The branch of each.
+        column: The column it stands for.
         slot: Its place among the extra columns of its branch.
-        key: After rotation.
-        value: The value.
+        keys: After rotation.
+        values: The values.
+        given: Which of its keys, and which of its values, are given; others are the branch's own.
         width: Most extra columns of a branch.
     """
 
     branch: Int[Tensor, " extra"]
+    column: Int[Tensor, " extra"]
     slot: Int[Tensor, " extra"]
-    key: Float[Tensor, "extra kv_heads d_head"]
-    value: Float[Tensor, "extra kv_heads d_head"]
+    keys: Float[Tensor, "extra kv_heads d_head"]
+    values: Float[Tensor, "extra kv_heads d_head"]
+    given: Bool[Tensor, "2 extra"]
     width: int
 
 
@@ -143,6 +148,8 @@ class Packed:
         every[:, :n_columns] = tail
         every[rows.branch, rows.column] = new.transpose(0, 1)
         if self.extra:
-            columns = n_columns + self.extra.slot
-            every[self.extra.branch, columns] = (self.extra.key, self.extra.value)[which].to(every)
+            own = every[self.extra.branch, self.extra.column]
+            brought = (self.extra.keys, self.extra.values)[which].to(every)
+            given = self.extra.given[which][:, None, None]
+            every[self.extra.branch, n_columns + self.extra.slot] = torch.where(given, brought, own)
         return every.transpose(1, 2)

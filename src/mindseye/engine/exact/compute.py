@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindseye.engine.attention import Extra, Packed, Rows
-from mindseye.engine.branches import (
+from mindseye.engine.exact.attention import Extra, Packed, Rows
+from mindseye.engine.exact.branches import (
     Branch,
     Reach,
     after_removal,
@@ -26,9 +26,9 @@ from mindseye.engine.branches import (
     reach,
     where,
 )
-from mindseye.engine.budget import DEFAULT_BUDGET, in_chunks
-from mindseye.engine.plain import compute_plainly
-from mindseye.engine.snapshots import Snapshot, check_record
+from mindseye.engine.exact.budget import DEFAULT_BUDGET, in_chunks
+from mindseye.engine.exact.plain import compute_plainly
+from mindseye.engine.exact.snapshots import Snapshot, check_record
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit
 from mindseye.reasoners.attention import intercepted
@@ -203,34 +203,38 @@ class _Pass:
     ) -> tuple[Extra | None, list[tuple[int, Tensor, list[int], list[int]]]]:
         """Collect the edge patches of a layer, and which places read which extra column."""
         index = _lookup(self.rows, self.held.n_tail)
-        branch_of, slot_of, keys, values, moved = [], [], [], [], []
-        width = 0
-        for branch, given in enumerate(self.branches):
+        places: list[tuple[int, int, int]] = []  # branch, column, slot
+        brought: list[tuple[Tensor, Tensor]] = []
+        given: list[tuple[bool, bool]] = []
+        moved = []
+        for branch, variant in enumerate(self.branches):
             used = 0
-            for patch in (each for each in given.patches if each.layer == layer):
+            for patch in (each for each in variant.patches if each.layer == layer):
                 columns = self.held.columns(patch.positions).tolist()
                 slots = list(range(used, used + len(columns)))
                 used += len(columns)
                 reading = index[branch, self.held.columns(patch.readers)]
                 moved.append((branch, self.rows.place[reading], columns, slots))
-                branch_of += [branch] * len(columns)
-                slot_of += slots
-                keys.append(_fitting(patch.keys, self.held.tail[layer][0]))
-                values.append(_fitting(patch.values, self.held.tail[layer][1]))
-            width = max(width, used)
+                places += [(branch, *pair) for pair in zip(columns, slots, strict=True)]
+                keys, values = self.held.tail[layer]
+                brought.append(
+                    (_fitting(patch.keys, keys, columns), _fitting(patch.values, values, columns))
+                )
+                given += [(patch.keys is not None, patch.values is not None)] * len(columns)
         if not moved:
             return None, []
         device = self.hidden.device
-        return (
-            Extra(
-                torch.tensor(branch_of, device=device),
-                torch.tensor(slot_of, device=device),
-                torch.cat(keys),
-                torch.cat(values),
-                width,
-            ),
-            moved,
+        branches, columns, slots = torch.tensor(places, device=device).T
+        extra = Extra(
+            branch=branches,
+            column=columns,
+            slot=slots,
+            keys=torch.cat([keys for keys, _ in brought]),
+            values=torch.cat([values for _, values in brought]),
+            given=torch.tensor(given, device=device).T,
+            width=int(slots.max()) + 1,
         )
+        return extra, moved
 
     def _edits(self, hook: str) -> list[tuple[int, Edit]]:
         return [
@@ -361,19 +365,23 @@ def _once(biases: list[Tensor], change: Callable[[Tensor], Tensor]) -> list[Tens
     return [made[id(bias)] for bias in biases]
 
 
-def _fitting(patched: Tensor, tail: Float[Tensor, "kv_heads tail d_head"]) -> Tensor:
-    """Return an edge patch's keys or values, refusing another model's.
+def _fitting(
+    half: Tensor | None, tail: Float[Tensor, "kv_heads tail d_head"], columns: list[int]
+) -> Float[Tensor, "found kv_heads d_head"]:
+    """Return an edge patch's keys or values, the snapshot's own where none are brought.
 
     Raises:
         EditError: They have other heads.
     """
-    wanted = (len(patched), tail.shape[0], tail.shape[2])
-    if patched.shape != wanted:
+    own = tail[:, columns].transpose(0, 1)
+    if half is None:
+        return own
+    if half.shape != own.shape:
         raise EditError(
-            f"An edge patch brings keys or values of shape {tuple(patched.shape)}; there they have "
-            f"shape {wanted}. Patch between runs of one model."
+            f"An edge patch brings keys or values of shape {tuple(half.shape)}; there they have "
+            f"shape {tuple(own.shape)}. Patch between runs of one model."
         )
-    return patched
+    return half.to(own)
 
 
 def _rows(computed: Tensor) -> Rows:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindseye.engine.snapshots import Snapshot, check_exact
+from mindseye.engine.exact.snapshots import Snapshot, check_exact
 from mindseye.reasoners.attention import intercepted
 from mindseye.reasoners.hooks import Visit, hooked
 
@@ -22,9 +22,9 @@ def through_block(
     where: Int[Tensor, " found"],
     *,
     stream: Float[Tensor, "variants found d_model"] | None = None,
-    edits: Mapping[str, Float[Tensor, "variants found *dims"]],
+    edits: Mapping[str, Float[Tensor, "variants found ..."]],
     record: Sequence[str],
-) -> dict[str, Float[Tensor, "variants found *dims"]]:
+) -> dict[str, Float[Tensor, "variants found ..."]]:
     """Return what parts of a block make of variants of its input, attention patterns aside.
 
     Nothing is attended to: what is recorded must not hang on the attention's result, unless that

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mindseye.engine.branches import Branch, Reach
-from mindseye.engine.snapshots import Snapshot
+from mindseye.engine.exact.branches import Branch, Reach
+from mindseye.engine.exact.snapshots import Snapshot
 from mindseye.errors import EngineError
 
 __all__ = ["DEFAULT_BUDGET", "in_chunks"]

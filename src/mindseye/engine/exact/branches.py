@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mindseye.engine.snapshots import Snapshot
+from mindseye.engine.exact.snapshots import Snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Cut, Edges, Edit, Trace
 from mindseye.reasoners.hooks import hook_point
@@ -39,7 +39,7 @@ class EdgePatch:
     Attributes:
         layer: Where.
         positions: Whose keys and values are replaced.
-        keys: What is read instead, after rotation.
+        keys: What is read instead, after rotation; none leaves keys to the branch.
         values: The same for values.
         readers: The only positions that read it.
 
@@ -48,8 +48,8 @@ class EdgePatch:
 
     layer: int
     positions: Int[Tensor, " found"]
-    keys: Float[Tensor, "found kv_heads d_head"]
-    values: Float[Tensor, "found kv_heads d_head"]
+    keys: Float[Tensor, "found kv_heads d_head"] | None
+    values: Float[Tensor, "found kv_heads d_head"] | None
     readers: Int[Tensor, " readers"]
 
 
@@ -181,12 +181,12 @@ def _check_patch(patch: EdgePatch, n_seq: int, n_layers: int) -> None:
             f"{patch.readers.tolist()}, lies outside this run of {n_seq} positions. Pass positions "
             "of it."
         )
-    n_found = len(patch.positions)
-    if patch.keys.shape != patch.values.shape or len(patch.keys) != n_found:
-        raise EditError(
-            f"An edge patch brings keys of shape {tuple(patch.keys.shape)} and values of shape "
-            f"{tuple(patch.values.shape)} for {n_found} positions. Bring one row per position."
-        )
+    for what, brought in (("keys", patch.keys), ("values", patch.values)):
+        if brought is not None and len(brought) != len(patch.positions):
+            raise EditError(
+                f"An edge patch brings {what} of shape {tuple(brought.shape)} for "
+                f"{len(patch.positions)} positions. Bring one row per position."
+            )
 
 
 def _check_overlap(edits: Sequence[Edit]) -> None:
