@@ -14,7 +14,9 @@ def blocks(page):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorials/first-audit.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/tutorials/first-audit.md", "docs/how-to/patch-and-cut.md"]
+)
 def test_the_python_of_a_page_runs(name):
     names = {}
     assert blocks(ROOT / name)

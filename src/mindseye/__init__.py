@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mindseye.causal import mediate
-    from mindseye.engine import attribute, battery, knock_out, path_patch, strict_runs, sweep
+    from mindseye.engine import (
+        attribute,
+        backup_effects,
+        battery,
+        crossed_design,
+        dose_response,
+        knock_out,
+        path_patch,
+        slot_effects,
+        strict_runs,
+        sweep,
+    )
     from mindseye.errors import MindseyeError
     from mindseye.plugins import register
     from mindseye.readouts import probe
@@ -45,7 +56,10 @@ _ROOMS = {
     "Sampling": "reasoners",
     "Trace": "reasoners",
     "attribute": "engine",
+    "backup_effects": "engine",
     "battery": "engine",
+    "crossed_design": "engine",
+    "dose_response": "engine",
     "inspect": "reasoners",
     "knock_out": "engine",
     "load": "reasoners",
@@ -54,6 +68,7 @@ _ROOMS = {
     "probe": "readouts",
     "protocol": "reasoners",
     "register": "plugins",
+    "slot_effects": "engine",
     "strict_runs": "engine",
     "sweep": "engine",
     "task": "tasks",
@@ -72,7 +87,10 @@ __all__ = [
     "Sampling",
     "Trace",
     "attribute",
+    "backup_effects",
     "battery",
+    "crossed_design",
+    "dose_response",
     "inspect",
     "knock_out",
     "load",
@@ -81,6 +99,7 @@ __all__ = [
     "probe",
     "protocol",
     "register",
+    "slot_effects",
     "strict_runs",
     "sweep",
     "task",

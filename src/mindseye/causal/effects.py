@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-__all__ = ["EFFECTS", "Interval", "bootstrap_mean", "effects"]
+from mindseye.causal.intervals import Interval
+
+__all__ = ["EFFECTS", "bootstrap_mean", "effects"]
 
 EFFECTS = ("te", "pde", "tde", "pie", "tie", "int")
 """Total; pure and total direct; pure and total indirect; mediated interaction."""
@@ -39,15 +40,6 @@ def effects(cells: Float[np.ndarray, "pairs 2 2"]) -> dict[str, Float[np.ndarray
         "tie": y11 - y10,
         "int": y11 - y10 - y01 + y00,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with the ends of its interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def bootstrap_mean(
