@@ -2,13 +2,13 @@
 
 Start reading at `compute`. A `Snapshot` is a run cut into a prefix that no edit can reach and a
 tail; `branches` works out what each `Branch` disturbs there; `attention` lets all of them read the
-prefix once and their own tails; `budget` says how many go at a time. `plain` is the slow way, for
-models whose attention cannot be intercepted.
+prefix once and their own tails, as far as `masks` allow; `budget` says how many go at a time.
+`plain` is the slow way, for models whose attention cannot be intercepted.
 """
 
-from mindseye.engine.exact.branches import Branch, EdgePatch, first_position
+from mindseye.engine.exact.branches import Branch, Computed, EdgePatch, first_position
 from mindseye.engine.exact.budget import DEFAULT_BUDGET
-from mindseye.engine.exact.compute import Computed, compute
+from mindseye.engine.exact.compute import compute
 from mindseye.engine.exact.snapshots import Snapshot, check_exact, snapshot
 from mindseye.engine.exact.through import through_block
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,10 @@ from mindseye.reasoners.wiring import asking, check_cuts
 
 __all__ = [
     "Branch",
+    "Computed",
     "EdgePatch",
     "Reach",
+    "Reduce",
     "after_removal",
     "check",
     "first_position",
@@ -68,6 +70,23 @@ class Branch:
     knockouts: tuple[Cut, ...] = ()
     patches: Sequence[EdgePatch] = ()
     removed: Int[Tensor, " removed"] | None = None
+
+
+Reduce = Callable[[Float[Tensor, "branches read vocab"]], Tensor]
+"""Makes less of the logits of some branches, one row each, before the next ones are computed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Computed:
+    """What came of some branches.
+
+    Attributes:
+        logits: What is read at the positions that were asked for, or what `reduce` made of it.
+        activations: What was asked for, by hook name, of the whole tail.
+    """
+
+    logits: Tensor
+    activations: dict[str, Float[Tensor, "branches tail *dims"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mindseye.engine.exact.branches import Branch, after_removal
+from mindseye.engine.exact.branches import Branch, Computed, Reduce, after_removal
 from mindseye.errors import EngineError
 from mindseye.reasoners import Edit, Trace
 from mindseye.reasoners.spans import SPANS
-
-if TYPE_CHECKING:
-    from mindseye.engine.exact import Computed
 
 __all__ = ["compute_plainly"]
 
@@ -26,7 +22,7 @@ def compute_plainly(
     branches: Sequence[Branch],
     *,
     read: Sequence[int],
-    reduce: Callable[[Tensor], Tensor] | None = None,
+    reduce: Reduce | None = None,
     record: Sequence[str] = (),
     since: int = 0,
 ) -> Computed:
