@@ -66,7 +66,11 @@ def test_a_folder_given_as_text_loads_as_one_given_as_a_path(folder: Path) -> No
 
 
 def test_wiring_survives_the_folder(copy: Path) -> None:
-    wiring = (Knockout("post", "prefix"), Knockout("answer", "image"))
+    wiring = (
+        Knockout("post", "prefix"),
+        Knockout("answer", "image"),
+        Knockout("answer", "image", (1, 2)),
+    )
     Manifest(PROTOCOL, wiring).save(copy)
     assert load(copy, device="cpu").wiring == wiring
     assert Manifest.load(copy) == Manifest(PROTOCOL, wiring) != Manifest(PROTOCOL)

@@ -49,7 +49,10 @@ class Manifest:
         try:
             data = json.loads(path.read_text())
             protocol = data["protocol"]
-            edges = [(str(k["target"]), str(k["source"])) for k in data["wiring"]]
+            edges = [
+                (str(k["target"]), str(k["source"]), _layers(k.get("layers")))
+                for k in data["wiring"]
+            ]
         except (ValueError, KeyError, TypeError) as fault:
             raise ModelError(
                 f"{str(path)!r} is not a mindseye manifest ({fault!r}); expected JSON with "
@@ -59,3 +62,7 @@ class Manifest:
             protocol=None if protocol is None else LatentProtocol.from_dict(protocol),
             wiring=tuple(Knockout(*edge) for edge in edges),
         )
+
+
+def _layers(given: list[int] | None) -> tuple[int, ...] | None:
+    return None if given is None else tuple(int(layer) for layer in given)
