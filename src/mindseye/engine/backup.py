@@ -8,7 +8,7 @@ import pandas as pd
 
 from mindseye.engine.contrast import Outcome, find_outcomes
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, first_position, snapshot
-from mindseye.engine.levels import check_level, level_positions, mediator_hooks, transplant
+from mindseye.engine.levels import check_level, mediator_hooks, tail_start, transplant
 from mindseye.engine.measuring import measure
 from mindseye.engine.twins import Track, comparable
 from mindseye.reasoners import Knockout, Reasoner
@@ -61,7 +61,7 @@ def backup_effects(
         alone = Branch(knockouts=DIRECT_PATH)
         start = min(
             first_position(twins.reference, alone),
-            *(int(level_positions(twins.clean, each).min()) for each in ("span", level)),
+            tail_start(twins.clean, [level]),
         )
         donor, held = (snapshot(run, start, record=hooks) for run in (twins.clean, twins.reference))
         edits = transplant(level, donor, held.trace)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mindseye.engine.contrast import Outcome, find_outcomes
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, compute, snapshot
-from mindseye.engine.levels import LEVELS, check_level, level_positions, mediator_hooks
+from mindseye.engine.levels import LEVELS, check_level, level_positions, mediator_hooks, tail_start
 from mindseye.engine.measuring import measure
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
@@ -84,7 +84,7 @@ def replaced(
     reasoner, clean = twins.clean.reasoner, twins.clean
     slots = clean.latent_positions
     fed = {name: _fed(arm(twins), name, clean.fed_latents) for name, arm in arms.items()}
-    start = min(int(level_positions(clean, level).min()) for level in ("span", *levels))
+    start = tail_start(clean, levels)
     hooks = [hook for level in levels for hook in mediator_hooks(reasoner, level)]
     deeper = sorted({hook for hook in hooks if hook != "hook_embed"})
     feeding = [Branch([Edit("hook_embed", slots, value)]) for value in fed.values()]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, compute, snapshot
-from mindseye.engine.levels import check_aligned, level_positions, mediator_hooks, transplant
+from mindseye.engine.levels import check_aligned, mediator_hooks, tail_start, transplant
 from mindseye.reasoners import Reasoner, Trace
 
 __all__ = ["Cells", "crossed_cells"]
@@ -55,7 +55,7 @@ def crossed_cells(
     runs = (reference, clean)
     check_aligned(clean, reference)
     hooks = sorted({hook for level in levels for hook in mediator_hooks(reasoner, level)})
-    start = min(int(level_positions(clean, level).min()) for level in ("span", *levels))
+    start = tail_start(clean, levels)
     held = [snapshot(run, start, record=hooks) for run in runs]
     rows: list[Float[Tensor, "branches vocab"]] = []
     for recipient in held:

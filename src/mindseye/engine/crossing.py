@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, compute, snapshot
-from mindseye.engine.levels import aligned, check_level, level_positions, mediator_hooks, transplant
+from mindseye.engine.levels import aligned, check_level, mediator_hooks, tail_start, transplant
 from mindseye.errors import SampleError
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Sample
@@ -121,7 +121,7 @@ def crossed_design(
             "tokens. Pass samples whose answers differ there."
         )
     hooks = mediator_hooks(reasoner, level)
-    start = min(int(level_positions(traces[0], each).min()) for each in ("span", level))
+    start = tail_start(traces[0], [level])
     held = [snapshot(trace, start, record=hooks) for trace in traces]
 
     def answers_only(logits: Float[Tensor, "branches 1 vocab"]) -> Float[Tensor, "branches found"]:

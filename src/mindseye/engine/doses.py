@@ -10,7 +10,7 @@ import pandas as pd
 
 from mindseye.engine.contrast import Outcome, find_outcomes
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, snapshot
-from mindseye.engine.levels import check_level, level_positions, mediator_hooks, transplant
+from mindseye.engine.levels import check_level, mediator_hooks, tail_start, transplant
 from mindseye.engine.measuring import measure
 from mindseye.engine.twins import Track, comparable
 from mindseye.reasoners import Reasoner
@@ -54,7 +54,7 @@ def dose_response(
     hooks = mediator_hooks(reasoner, level)
     rows = []
     for twins in comparable(reasoner, pairs, track=track):
-        start = min(int(level_positions(twins.clean, each).min()) for each in ("span", level))
+        start = tail_start(twins.clean, [level])
         donor, held = (snapshot(run, start, record=hooks) for run in (twins.clean, twins.reference))
         whole = transplant(level, donor, held.trace)
         mine = [held.at(edit.hook, edit.positions) for edit in whole]

@@ -10,6 +10,7 @@ through one code path.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Int
@@ -27,6 +28,7 @@ __all__ = [
     "check_level",
     "level_positions",
     "mediator_hooks",
+    "tail_start",
     "transplant",
 ]
 
@@ -74,6 +76,11 @@ def level_positions(trace: Trace, level: str) -> Int[Tensor, " found"]:
         n_seq = len(trace.labels)
         return torch.arange(trace.n_prompt, n_seq - 1, device=trace.labels.device)
     return positions(trace.labels, "segment" if level == "span" else "latents")
+
+
+def tail_start(trace: Trace, levels: Iterable[str]) -> int:
+    """Return where a snapshot must begin for these levels, or for a whole segment."""
+    return min(int(level_positions(trace, level).min()) for level in ("span", *levels))
 
 
 def transplant(level: str, donor: Snapshot, recipient: Trace) -> list[Edit]:

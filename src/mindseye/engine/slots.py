@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mindseye.engine.contrast import Outcome, find_outcomes
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, snapshot
-from mindseye.engine.levels import check_level, level_positions, mediator_hooks, transplant
+from mindseye.engine.levels import check_level, mediator_hooks, tail_start, transplant
 from mindseye.engine.measuring import measure
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
@@ -86,7 +86,7 @@ def _rows(
     budget: int,
 ) -> pd.DataFrame:
     """Return one pair's rows."""
-    start = int(level_positions(twins.clean, "span").min())
+    start = tail_start(twins.clean, [level])
     hooks = mediator_hooks(twins.clean.reasoner, level)
     donor, held = (snapshot(run, start, record=hooks) for run in (twins.clean, twins.reference))
     n_slots = len(twins.clean.latent_positions)

@@ -176,18 +176,29 @@ class Architecture:
         kinds = getattr(text, "layer_types", None)
         return text.sliding_window if kinds and kinds[layer] == "sliding_attention" else None
 
-    def plainly_causal(
-        self, model: Any, labels: Int[Tensor, "batch keys"], n_queries: int, knockouts: object
-    ) -> bool:
-        """Say whether the last positions read as the stock model would let them by itself."""
+    def mask(
+        self,
+        model: Any,
+        labels: Int[Tensor, "batch keys"],
+        image_mask: Bool[Tensor, "batch keys"],
+        n_queries: int,
+        knockouts: tuple[Cut, ...],
+        dtype: torch.dtype,
+    ) -> list[Float[Tensor, "batch 1 queries keys"]] | None:
+        """Return what `bias` does, or none where the stock model would mask alike by itself.
+
+        Its kernels are faster without a bias.
+        """
         windows = (self.window(model, layer) for layer in range(len(self.blocks(model))))
-        return (
+        if (
             not knockouts
             and not self.mutual_images
             and n_queries in (1, labels.shape[1])
             and all(reach is None for reach in windows)
             and not bool((labels == PAD).any())
-        )
+        ):
+            return None
+        return self.bias(model, labels, image_mask, n_queries, knockouts, dtype)
 
     def decode(
         self,

@@ -337,11 +337,9 @@ class Reasoner:
         n_rows, n_seq = len(rows.rows), len(trace.labels)
         many = trace.prefill().repeat(n_rows)
         labels = trace.labels.expand(n_rows, -1)
-        bias = None
-        if not self.architecture.plainly_causal(self.model, labels, n_seq, wiring):
-            bias = self.architecture.bias(
-                self.model, labels, many.image_mask, n_seq, wiring, trace.embeds.dtype
-            )
+        bias = self.architecture.mask(
+            self.model, labels, many.image_mask, n_seq, wiring, trace.embeds.dtype
+        )
         with hooked(self.model, self.architecture, rows.visits(0, n_seq)):
             states = self.architecture.decode(self.model, many, bias)
         slots = trace.labels == SPANS.index("latents")

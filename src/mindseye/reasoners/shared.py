@@ -104,10 +104,8 @@ def key_values(
     # One position at least, so that every layer says what shape its keys have.
     n_computed = max(end, 1)
     part, labels = trace.prefill().part(0, n_computed), trace.labels[None, :n_computed]
-    bias = None
-    if not architecture.plainly_causal(model, labels, n_computed, reasoner.wiring):
-        bias = architecture.bias(
-            model, labels, part.image_mask, n_computed, reasoner.wiring, part.embeds.dtype
-        )
+    bias = architecture.mask(
+        model, labels, part.image_mask, n_computed, reasoner.wiring, part.embeds.dtype
+    )
     architecture.decode(model, part, bias, cache)
     return [(k[:, :, :end], v[:, :, :end]) for k, v in held(cache)]

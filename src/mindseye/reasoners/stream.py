@@ -134,11 +134,14 @@ class Stream:
 
     def _decode(self, new: Prefill) -> Float[Tensor, "batch new d_model"]:
         """Run the decoder on what was just appended."""
-        n_new, bias = new.embeds.shape[1], None
-        if not self.architecture.plainly_causal(self.model, self.labels, n_new, self.knockouts):
-            bias = self.architecture.bias(
-                self.model, self.labels, self._images(), n_new, self.knockouts, new.embeds.dtype
-            )
+        bias = self.architecture.mask(
+            self.model,
+            self.labels,
+            self._images(),
+            new.embeds.shape[1],
+            self.knockouts,
+            new.embeds.dtype,
+        )
         return self.architecture.decode(self.model, new, bias, self.cache)
 
     def _images(self) -> Bool[Tensor, "batch seq"]:

@@ -13,7 +13,7 @@ from mindseye.errors import EngineError
 __all__ = ["DEFAULT_BUDGET", "in_chunks"]
 
 DEFAULT_BUDGET = 2**30
-"""Bytes; a gibibyte holds several hundred branches of a 7B model."""
+"""Bytes."""
 
 
 def in_chunks(

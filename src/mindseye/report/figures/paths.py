@@ -13,19 +13,19 @@ from mindseye.engine import Paths
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
 from mindseye.report.figures.outcomes import choose, unit_of, written
-from mindseye.report.figures.theme import DIRECT, DIVERGING, INDIRECT, INK, LINE, MUTED, dress
+from mindseye.report.figures.panels import (
+    MOST_ACROSS,
+    MOST_WRITTEN,
+    called,
+    label_below,
+    make_room,
+    scale,
+    widest,
+)
+from mindseye.report.figures.theme import DIRECT, INDIRECT, INK, LINE, MUTED, dress
 from mindseye.report.numbers import nats, percent
 
 __all__ = ["draw_paths"]
-
-_MOST_WRITTEN = 80
-"""Panels with more cells than this leave their numbers to the hover."""
-
-_MOST_ACROSS = 4
-"""Panels side by side."""
-
-_LEAST_SHARE = 0.1
-"""Share of the whole difference at which the colour scale ends at the earliest."""
 
 _HOVER = (
     "<b>layer %{x} to layer %{y}</b><br>%{customdata[0]}"
@@ -58,10 +58,9 @@ def draw_paths(paths: Paths, outcome: str | None = None) -> go.Figure:
     means = means[means["outcome"] == named]
     together = bool((means["receiver_layer"] < 0).all())
     panels: dict[Any, pd.DataFrame] = dict(list(means.groupby(["sender", "head"], sort=False)))
-    n_columns = min(len(panels), _MOST_ACROSS)
+    n_columns = min(len(panels), MOST_ACROSS)
     n_rows = -(-len(panels) // n_columns)
-    whole = (means["clean"] - means["reference"]).abs().max()
-    bound = float(max(means["effect"].abs().max(), _LEAST_SHARE * whole)) or 1.0
+    bound = widest(means)
     senders = sorted(means["layer"].unique().tolist())
     hearing = sorted(means["receiver_layer"].unique().tolist())
     figure = make_subplots(
@@ -71,7 +70,7 @@ def draw_paths(paths: Paths, outcome: str | None = None) -> go.Figure:
         shared_xaxes=True,
         horizontal_spacing=0.05,
         vertical_spacing=0.12 / n_rows,
-        subplot_titles=[_called(*panel) for panel in panels],
+        subplot_titles=[called(*panel) for panel in panels],
     )
     for i, cells in enumerate(panels.values()):
         drawn = _bars(cells, named) if together else _cells(cells, senders, hearing, named)
@@ -79,14 +78,7 @@ def draw_paths(paths: Paths, outcome: str | None = None) -> go.Figure:
     unit = unit_of(named)
     up = (f"effect, {unit}" if unit else "effect") if together else "receiving layer"
     figure.update_xaxes(dtick=_tick(senders, 16 // n_columns), showgrid=False, zeroline=False)
-    for column in range(n_columns):  # the last row need not be full
-        lowest = (len(panels) - 1 - column) // n_columns + 1
-        figure.update_xaxes(
-            title={"text": "sending layer", "font": {"color": MUTED}},
-            showticklabels=True,
-            row=lowest,
-            col=column + 1,
-        )
+    label_below(figure, "sending layer", len(panels), n_columns)
     figure.update_yaxes(title={"text": up, "font": {"color": MUTED}}, col=1)
     if together:
         figure.update_yaxes(
@@ -98,7 +90,7 @@ def draw_paths(paths: Paths, outcome: str | None = None) -> go.Figure:
         )
     else:
         figure.update_yaxes(dtick=_tick(hearing, 16), showgrid=False, zeroline=False, ticks="")
-        figure.update_layout(coloraxis=_scale(bound, unit))
+        figure.update_layout(coloraxis=scale(bound, unit))
     figure.update_annotations(font={"size": 12, "color": INK})
     receivers = plotly_text(means["receiver"].iloc[0].replace(" ", ", "))
     who = "all layers above" if together else "one layer"
@@ -112,32 +104,11 @@ def draw_paths(paths: Paths, outcome: str | None = None) -> go.Figure:
         "the clean run, all between them held still",
         height=height,
     )
-    # Room for the panels' titles below the subtitle.
-    return figure.update_layout(
-        margin={"t": 126}, title={"y": 1 - 30 / height, "yanchor": "top", "yref": "container"}
-    )
+    return make_room(figure, height)
 
 
 def _read_by(paths: Paths) -> str:
     return f", read by {plotly_text(paths.readers)} alone" if paths.readers else ""
-
-
-def _called(sender: str, head: int) -> str:
-    return plotly_text(sender if head < 0 else f"{sender}, head {head}")
-
-
-def _scale(bound: float, unit: str) -> dict[str, Any]:
-    return {
-        "colorscale": DIVERGING,
-        "cmin": -bound,
-        "cmid": 0,
-        "cmax": bound,
-        "colorbar": {
-            "title": {"text": unit or "effect", "side": "top"},
-            "thickness": 10,
-            "outlinewidth": 0,
-        },
-    }
 
 
 def _cells(means: pd.DataFrame, senders: list[int], hearing: list[int], named: str) -> go.Heatmap:
@@ -153,7 +124,7 @@ def _cells(means: pd.DataFrame, senders: list[int], hearing: list[int], named: s
         [effect.map(lambda value: written(value, named)).to_numpy(), share.map(percent).to_numpy()],
         axis=-1,
     )
-    gap = 2 if effect.size <= _MOST_WRITTEN else 1
+    gap = 2 if effect.size <= MOST_WRITTEN else 1
     text = effect.map(lambda value: nats(value, digits=digits)).where(effect.notna(), "")
     return go.Heatmap(
         z=effect.astype(object).where(effect.notna(), None).to_numpy().tolist(),
@@ -164,7 +135,7 @@ def _cells(means: pd.DataFrame, senders: list[int], hearing: list[int], named: s
         xgap=gap,
         ygap=gap,
         text=text.to_numpy().tolist(),
-        texttemplate="%{text}" if effect.size <= _MOST_WRITTEN else None,
+        texttemplate="%{text}" if effect.size <= MOST_WRITTEN else None,
         textfont={"size": 11},
         hoverongaps=False,
         hovertemplate=_HOVER,

@@ -13,16 +13,19 @@ from mindseye.engine import Grid
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
 from mindseye.report.figures.outcomes import choose, unit_of, written
-from mindseye.report.figures.theme import DIVERGING, INK, MUTED, dress
+from mindseye.report.figures.panels import (
+    MOST_ACROSS,
+    MOST_WRITTEN,
+    called,
+    label_below,
+    make_room,
+    scale,
+    widest,
+)
+from mindseye.report.figures.theme import INK, MUTED, dress
 from mindseye.report.numbers import nats, percent
 
 __all__ = ["draw_sweep"]
-
-_MOST_WRITTEN = 80
-"""Grids with more cells than this leave their numbers to the hover."""
-
-_MOST_ACROSS = 4
-"""Panels side by side."""
 
 _HOVER = (
     "<b>layer %{y}, slot %{x}</b><br>%{customdata[0]}"
@@ -33,10 +36,6 @@ _DIRECTIONS = {
     "denoising": "clean run's activation into the reference run (denoising)",
     "noising": "reference run's activation into the clean run (noising)",
 }
-
-
-_LEAST_SHARE = 0.1
-"""Share of the whole difference at which the colour scale ends at the earliest."""
 
 
 @register("figure", "sweep")
@@ -59,11 +58,9 @@ def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
     means = grid.mean()
     means = means[means["outcome"] == named]
     panels: dict[Any, pd.DataFrame] = dict(list(means.groupby(["hook", "head"], sort=False)))
-    n_columns = min(len(panels), _MOST_ACROSS)
+    n_columns = min(len(panels), MOST_ACROSS)
     n_rows = -(-len(panels) // n_columns)
     hooks = list(dict.fromkeys(means["hook"]))
-    whole = (means["clean"] - means["reference"]).abs().max()
-    bound = float(max(means["effect"].abs().max(), _LEAST_SHARE * whole)) or 1.0
     figure = make_subplots(
         rows=n_rows,
         cols=n_columns,
@@ -71,32 +68,13 @@ def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
         shared_xaxes=True,
         horizontal_spacing=0.05,
         vertical_spacing=0.12 / n_rows,
-        subplot_titles=[_called(panel) for panel in panels] if len(panels) > 1 else None,
+        subplot_titles=[called(*panel) for panel in panels] if len(panels) > 1 else None,
     )
     for i, cells in enumerate(panels.values()):
         figure.add_trace(_cells(cells, named), row=i // n_columns + 1, col=i % n_columns + 1)
     across = "latent slot" if grid.at == "latents" else f"position within {plotly_text(grid.at)}"
-    figure.update_layout(
-        coloraxis={
-            "colorscale": DIVERGING,
-            "cmin": -bound,
-            "cmid": 0,
-            "cmax": bound,
-            "colorbar": {
-                "title": {"text": unit_of(named), "side": "top"},
-                "thickness": 10,
-                "outlinewidth": 0,
-            },
-        }
-    )
-    for column in range(n_columns):  # the last row need not be full
-        lowest = (len(panels) - 1 - column) // n_columns + 1
-        figure.update_xaxes(
-            title={"text": across, "font": {"color": MUTED}},
-            showticklabels=True,
-            row=lowest,
-            col=column + 1,
-        )
+    figure.update_layout(coloraxis=scale(widest(means), unit_of(named)))
+    label_below(figure, across, len(panels), n_columns)
     figure.update_xaxes(dtick=_tick(means["slot"]), showgrid=False)
     figure.update_yaxes(dtick=_tick(means["layer"]), showgrid=False, zeroline=False, ticks="")
     figure.update_yaxes(title={"text": "layer", "font": {"color": MUTED}}, col=1)
@@ -110,16 +88,7 @@ def draw_sweep(grid: Grid, outcome: str | None = None) -> go.Figure:
         f"{_DIRECTIONS.get(grid.direction, plotly_text(grid.direction))}",
         height=height,
     )
-    if len(panels) > 1:  # room for their titles below the subtitle
-        figure.update_layout(
-            margin={"t": 126}, title={"y": 1 - 30 / height, "yanchor": "top", "yref": "container"}
-        )
-    return figure
-
-
-def _called(panel: tuple[str, int]) -> str:
-    hook, head = panel
-    return plotly_text(hook if head < 0 else f"{hook}, head {head}")
+    return make_room(figure, height) if len(panels) > 1 else figure
 
 
 def _cells(means: pd.DataFrame, named: str) -> go.Heatmap:
@@ -140,7 +109,7 @@ def _cells(means: pd.DataFrame, named: str) -> go.Heatmap:
         xgap=2,
         ygap=2,
         text=effect.map(lambda value: nats(value, digits=digits)).to_numpy().tolist(),
-        texttemplate="%{text}" if effect.size <= _MOST_WRITTEN else None,
+        texttemplate="%{text}" if effect.size <= MOST_WRITTEN else None,
         textfont={"size": 11},
         hovertemplate=_HOVER,
     )
