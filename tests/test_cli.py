@@ -1,6 +1,8 @@
 """The command line, as a stranger meets it."""
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,11 @@ from PIL import Image
 
 import mindseye as me
 from mindseye import cli
-from mindseye.organisms import load_organism
+from mindseye.organisms import DESIGNS, weights_of
 
 pytestmark = pytest.mark.model
+
+COMMAND = Path(sys.executable).parent / "mindseye"
 
 
 def mindseye(capfd, monkeypatch, *arguments):
@@ -120,32 +124,85 @@ def test_one_pair_of_images_gives_a_row_per_level(run, tmp_path):
         assert level in out
 
 
-def test_the_demo_writes_a_report_a_summary_and_rows(run, tmp_path):
+def test_the_demo_writes_a_report_a_summary_and_rows(tmp_path):
+    """As it is installed: by itself, where nothing checks types, it takes a third of the time."""
     out = tmp_path / "new" / "demo"
-    code, said, _ = run("demo", "--out", out, "--pairs", 12)
-    assert code == 0
+    ended = subprocess.run(
+        [COMMAND, "demo", "--out", out, "--pairs", "12"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    code, said = ended.returncode, ended.stdout
+    assert code == 0, ended.stderr
     assert sorted(path.name for path in out.iterdir()) == [
         "report.html", "rows.parquet", "summary.json",
     ]  # fmt: skip
     assert str(out / "report.html") in said
     reasoners = json.loads((out / "summary.json").read_text())["reasoners"]
     assert set(reasoners) == {"mediator", "bypass", "natural"}
-    assert reasoners["mediator"]["verdict"]["kv"] == "mediates"
-    assert set(reasoners["bypass"]["verdict"].values()) == {"negligible"}
+    assert reasoners["mediator"]["verdict"] == "mediates"
+    assert reasoners["bypass"]["verdict"] == "negligible"
+    for name in ("mediator", "bypass"):
+        assert reasoners[name]["truth"] == DESIGNS[name].truth
     for found in reasoners.values():
         assert found["n_pairs"] == 12
         assert found["emission_rate"] == 1
         assert found["guards"]["identity_max_abs"] <= 1e-4
         assert set(found["effects"]["kv"]) == {"te", "pde", "tde", "pie", "tie", "int"}
+        assert list(found["levels"]) == ["embedding", "kv", "span"]
+        assert len(found["checklist"]) == 19
     rows = pd.read_parquet(out / "rows.parquet")
     assert len(rows[rows["pairs"] == "minimal"]) == 3 * 12 * 3
 
 
-def test_organisms_are_listed_with_their_truth(run):
-    code, out, _ = run("organisms", "list")
+def test_what_is_to_be_expected_is_told_before_an_audit(run, tmp_path):
+    code, out, _ = run(
+        "audit", "organism:bypass", "--pairs", 2, "--layers", 0, "--levels", "kv",
+        "--out", tmp_path / "o",
+    )  # fmt: skip
     assert code == 0
-    assert "mediator" in out
-    assert "bypass" in out
+    assert "organism:bypass: 2 pairs planned; from a pilot of 2:" in out
+    assert "PIE at kv" in out
+    assert "would be shown" in out
+
+
+def test_every_organism_is_listed_with_its_letter_its_verdict_and_its_truth(run):
+    code, out, _ = run("organisms")
+    assert code == 0
+    plain = " ".join(out.split())
+    for name, plan in DESIGNS.items():
+        row = next(line.split() for line in out.splitlines() if line.split()[:1] == [name])
+        assert row[1] == (plan.letter or "–")
+        assert " ".join(row[2:]).startswith(plan.verdict or "unknown")
+        assert plan.truth.split()[-1] in plain
+    # In a wide terminal nothing is cut off.
+    assert DESIGNS["base"].truth in plain
+
+
+def test_organisms_are_checked_by_name(run):
+    code, out, _ = run("validate", "--pairs", 8, "mediator", "bypass")
+    assert code == 0
+    rows = {line.split()[0]: line for line in out.splitlines() if "✓" in line}
+    assert set(rows) == {"mediator", "bypass"}
+    assert "✓ mediates" in rows["mediator"]
+    assert "✓ negligible" in rows["bypass"]
+    assert "True verdict (rows) by reported verdict" in out
+    assert "All 2 verdicts are right." in out
+    assert "A leak through the latents" not in out  # that curve is for a check of everything
+
+
+def test_a_wrong_verdict_ends_a_check_with_one(run, monkeypatch, tmp_path):
+    lie = dataclasses.replace(DESIGNS["bypass"], verdict="mediates")
+    monkeypatch.setitem(DESIGNS, "bypass", lie)
+    path = tmp_path / "new" / "rows.csv"
+    code, out, _ = run("validate", "--pairs", 4, "bypass", "--csv", path)
+    assert code == 1
+    assert "✗ negligible, not mediates" in out
+    assert "bypass is wrong at ladder." in out
+    assert "verdicts are right" not in out
+    (row,) = pd.read_csv(path).to_dict("records")
+    assert (row["truth"], row["verdict"], row["right"]) == ("mediates", "negligible", False)
 
 
 def test_accuracy_is_measured_by_a_command(run):
@@ -228,7 +285,7 @@ class BadInput:
 
     @staticmethod
     def organism_that_does_not_exist(tmp_path, scene):
-        return ("audit", "organism:unicorn", "--out", tmp_path / "o"), "mediator, bypass, natural"
+        return ("audit", "organism:unicorn", "--out", tmp_path / "o"), "mediator, feedback, bypass"
 
     @staticmethod
     def task_that_does_not_exist(tmp_path, scene):
@@ -292,18 +349,20 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
 
 
 def test_the_installed_command_fails_with_one_line_and_no_traceback(tmp_path):
-    command = Path(sys.executable).parent / "mindseye"
     ended = subprocess.run(
-        [command, "audit", tmp_path, "--out", tmp_path / "o"], capture_output=True, text=True
+        [COMMAND, "audit", tmp_path, "--out", tmp_path / "o"], capture_output=True, text=True
     )
     assert is_one_plain_line(ended.returncode, ended.stderr)
 
 
 def test_a_folder_works_as_well_as_a_name(run, tmp_path):
     code, _, err = run(
-        "audit", load_organism("bypass"), "--pairs", 10, "--layers", "0,1", "--levels", "kv",
+        "audit", weights_of("bypass"), "--pairs", 4, "--layers", "0,1", "--levels", "kv",
         "--out", tmp_path / "o",
     )  # fmt: skip
     assert code == 0, err
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
-    assert summary["reasoners"]["bypass"]["verdict"] == {"kv": "negligible"}
+    found = summary["reasoners"]["bypass"]
+    assert found["levels"]["kv"]["verdict"] == "negligible"
+    assert found["verdict"] == "inconclusive"  # of the whole ladder, of which one level was asked
+    assert found["truth"] == ""  # a folder is no organism

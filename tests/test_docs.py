@@ -15,7 +15,13 @@ def blocks(page):
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/tutorials/first-audit.md", "docs/how-to/patch-and-cut.md"]
+    "name",
+    [
+        "README.md",
+        "docs/tutorials/first-audit.md",
+        "docs/how-to/patch-and-cut.md",
+        "docs/how-to/test-a-claim.md",
+    ],
 )
 def test_the_python_of_a_page_runs(name):
     names = {}

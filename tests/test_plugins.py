@@ -142,6 +142,19 @@ def test_our_own_task_is_an_entry_point() -> None:
     assert find("task", "digits") is Digits
 
 
+@pytest.mark.parametrize("name", ["kl_divergence", "flip", "parsed_answer"])
+def test_our_own_outcomes_are_entry_points(name: str) -> None:
+    plugins._offers.pop(("outcome", name), None)
+    assert find("outcome", name).__name__ == name
+
+
+def test_our_own_loader_is_an_entry_point() -> None:
+    from mindseye.organisms import open_organism
+
+    plugins._offers.pop(("loader", "organism"), None)
+    assert find("loader", "organism") is open_organism
+
+
 def test_task_passes_its_options_on() -> None:
     made = task("digits", size=1, kinds=("colour_of",))
     assert isinstance(made, Digits)

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mindseye.causal import mediate
+    from mindseye.causal import Margin, forecast, means, mediate
     from mindseye.engine import (
         attribute,
         backup_effects,
@@ -49,6 +49,7 @@ _ROOMS = {
     "Edit": "reasoners",
     "Knockout": "reasoners",
     "LatentProtocol": "reasoners",
+    "Margin": "causal",
     "MindseyeError": "errors",
     "Pair": "samples",
     "Reasoner": "reasoners",
@@ -60,9 +61,11 @@ _ROOMS = {
     "battery": "engine",
     "crossed_design": "engine",
     "dose_response": "engine",
+    "forecast": "causal",
     "inspect": "reasoners",
     "knock_out": "engine",
     "load": "reasoners",
+    "means": "causal",
     "mediate": "causal",
     "path_patch": "engine",
     "probe": "readouts",
@@ -80,6 +83,7 @@ __all__ = [
     "Edit",
     "Knockout",
     "LatentProtocol",
+    "Margin",
     "MindseyeError",
     "Pair",
     "Reasoner",
@@ -91,9 +95,11 @@ __all__ = [
     "battery",
     "crossed_design",
     "dose_response",
+    "forecast",
     "inspect",
     "knock_out",
     "load",
+    "means",
     "mediate",
     "path_patch",
     "probe",

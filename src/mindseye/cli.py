@@ -17,8 +17,8 @@ from rich.text import Text
 from mindseye.errors import MindseyeError
 
 if TYPE_CHECKING:
+    from mindseye.causal import Forecast
     from mindseye.samples import Pair
-    from mindseye.studies import Audit
 
 app = typer.Typer(
     name="mindseye",
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-organisms = typer.Typer(help="Models whose causal truth is known.", no_args_is_help=True)
+organisms = typer.Typer(help="List models whose causal truth is known; measure or train one.")
 app.add_typer(organisms, name="organisms")
 
 DEMO_ORGANISMS = ("mediator", "bypass", "natural")
@@ -52,6 +52,8 @@ DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 def main() -> None:
     """Run the command line; a fault the user can mend is one line and exit code 2."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if arguments == ["organisms"]:
+        arguments.append("list")
     try:
         app(arguments)
     except MindseyeError as fault:
@@ -100,6 +102,59 @@ def audit(
     """Ask of any models whether their imagination does any work on a task."""
     options = _loading(protocol, device, dtype)
     _audit(models, task, out, n_pairs, levels, layers, seed, options)
+
+
+@app.command()
+def validate(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Organisms; all whose truth is known if left out.")
+    ] = None,
+    n_pairs: Annotated[int, typer.Option("--pairs", min=4, help="Minimal pairs each.")] = 32,
+    random_weights: Annotated[
+        int | None,
+        typer.Option("--random-weights", help="Seed of random weights instead of the trained."),
+    ] = None,
+    as_csv: Annotated[
+        Path | None, typer.Option("--csv", help="A file to write one row per organism to.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Run the instrument on models whose truth is known; exit 1 if any verdict is wrong."""
+    from mindseye.report import (
+        check_writable,
+        sensitivity_table,
+        validation_tables,
+        write_whole,
+    )
+    from mindseye.studies import sensitivity
+    from mindseye.studies import validate as run_validation
+    from mindseye.studies.validation import KNOWN
+
+    if as_csv is not None:
+        check_writable(as_csv.parent)
+    _quiet()
+    with _Bars() as bars:
+        found = run_validation(
+            tuple(names or KNOWN),
+            n_pairs=n_pairs,
+            seed=seed,
+            weights=random_weights,
+            track=bars.track,
+        )
+    console = Console()
+    for table in validation_tables(found):
+        console.print(table)
+    if random_weights is None and not names:
+        console.print(sensitivity_table(sensitivity(n_pairs=max(n_pairs // 2, 4), seed=seed)))
+    if as_csv is not None:
+        csv = found.to_frame().to_csv(index=False)
+        write_whole(as_csv.parent, {as_csv.name: csv.encode()})
+        console.print(f"Written to {as_csv}", soft_wrap=True)
+    for name, where in found.wrong.items():
+        console.print(f"{name} is wrong at {', '.join(where)}.", style="red")
+    if found.wrong:
+        raise typer.Exit(1)
+    console.print(f"All {len(found.tested)} verdicts are right.")
 
 
 @app.command()
@@ -204,6 +259,7 @@ def mediate(
 ) -> None:
     """Split the effect of exchanging one image for another into direct and mediated parts."""
     import mindseye as me
+    from mindseye.report import effects_table
 
     pair = me.Pair(
         me.Sample((clean,), question, answers[0], id=str(clean)),
@@ -218,27 +274,23 @@ def mediate(
         console.print(
             f"{ran['side']}: answered {ran['answer']!r}, expected {ran['gold']!r}", markup=False
         )
-    table = Table(title="Effects of one pair on the logit difference, in nats")
-    for column in ("level", "te", "pde", "tde", "pie", "tie", "int"):
-        table.add_column(column, justify="left" if column == "level" else "right")
-    for row in found.rows.to_dict("records"):
-        table.add_row(
-            row["level"], *(f"{row[e]:.3f}" for e in ("te", "pde", "tde", "pie", "tie", "int"))
-        )
-    console.print(table)
+    console.print(effects_table(found))
 
 
 @organisms.command("list")
 def list_organisms() -> None:
-    """List the organisms, with what is true of them."""
-    from mindseye.organisms import RECIPES
+    """List models whose causal truth is known, with that truth."""
+    from mindseye.organisms import DESIGNS
 
-    table = Table()
-    for column in ("organism", "truth", "steps", "from"):
-        table.add_column(column)
-    for name, plan in RECIPES.items():
-        table.add_row(name, plan.truth, str(plan.steps), plan.base or "blank weights")
+    table = Table(box=box.SIMPLE, show_edge=False, leading=1)
+    table.add_column("organism")
+    table.add_column("design", justify="center")
+    table.add_column("verdict")
+    table.add_column("what is true of it")
+    for name, plan in DESIGNS.items():
+        table.add_row(name, plan.letter or "–", plan.verdict or "unknown", plan.truth)
     Console().print(table)
+    Console().print("Load one with organism:NAME; check them all with mindseye validate.")
 
 
 @organisms.command()
@@ -272,21 +324,21 @@ def measure(
 
 @organisms.command()
 def train(
-    name: Annotated[str, typer.Argument(help="An organism.")],
+    name: Annotated[str, typer.Argument(help="A recipe; organisms may share weights.")],
     out: Annotated[Path, typer.Option(help="Folder to write; a checkpoint there is resumed.")],
     base: Annotated[
         Path | None, typer.Option(help="Folder it starts from; the shipped base if left out.")
     ] = None,
 ) -> None:
-    """Train an organism from its recorded recipe and seed; call again to resume."""
-    from mindseye.organisms import load_organism, recipe
+    """Train organisms' weights from a recorded recipe and seed; call again to resume."""
+    from mindseye.organisms import recipe, weights_of
     from mindseye.organisms.training import train as train_organism
     from mindseye.report import check_writable
 
     check_writable(out)
     _quiet()
     start = recipe(name).base
-    train_organism(name, out, base or (load_organism(start) if start else None))
+    train_organism(name, out, base or (weights_of(start) if start else None))
     Console().print(f"{name} is in {out}")
 
 
@@ -305,7 +357,7 @@ def _audit(
 
     import mindseye as me
     from mindseye.engine import LEVELS
-    from mindseye.report import check_writable, write_report
+    from mindseye.report import check_writable, verdict_table, write_report
     from mindseye.studies import audit as run_audit
 
     began = time.perf_counter()
@@ -326,11 +378,12 @@ def _audit(
                     seed=seed,
                     truth=_truth(model),
                     track=bars.track,
+                    announce=bars.say,
                 )
             )
     page = write_report(audits, out, seed=seed)
     console = Console()
-    console.print(_verdict_table(audits))
+    console.print(verdict_table(audits))
     console.print(
         f"Report: {page.resolve()}  ({time.perf_counter() - began:.0f} s)", soft_wrap=True
     )
@@ -353,35 +406,25 @@ class _Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def say(self, forecast: Forecast) -> None:
+        """Print what is to be expected of the run, above the bars."""
+        self._progress.console.print(f"{self.model}: {forecast}", markup=False, highlight=False)
+
     def track(self, title: str, pairs: Sequence[Pair]) -> Iterable[Pair]:
         def steps() -> Iterator[Pair]:
-            yield from self._progress.track(pairs, description=f"{self.model}: {title}")
+            yield from self._progress.track(
+                pairs, description=f"{self.model}: {title}".removeprefix(": ")
+            )
 
         return steps()
 
 
-def _verdict_table(audits: Sequence[Audit]) -> Table:
-    levels = list(audits[0].mediation.verdict)
-    table = Table(title="Does the imagination do any work?")
-    for column in ("model", "accuracy", "imagines", *levels):
-        table.add_column(column)
-    for found in audits:
-        verdict = found.mediation.verdict
-        table.add_row(
-            found.name,
-            f"{found.mediation.accuracy:.0%}",
-            f"{found.mediation.emission_rate:.0%}",
-            *(verdict[level] for level in levels),
-        )
-    return table
-
-
 def _truth(model: str) -> str:
     """Return what is known of an organism by construction."""
-    from mindseye.organisms import RECIPES
+    from mindseye.organisms import design
 
     scheme, _, name = model.partition(":")
-    return RECIPES[name].truth if scheme == "organism" else ""
+    return design(name).truth if scheme == "organism" else ""
 
 
 def _split(levels: str) -> list[str]:

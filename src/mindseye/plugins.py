@@ -39,6 +39,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
 
 def _home(plugin: object) -> str:
     """Return where a plug-in is defined; partials and other nameless things are themselves."""
+    plugin = getattr(plugin, "__wrapped__", plugin)
     module = getattr(plugin, "__module__", None)
     own = repr(plugin) if callable(plugin) else type(plugin).__qualname__
     return f"{module}.{getattr(plugin, '__qualname__', own)}"

@@ -91,6 +91,8 @@ class Pair:
         kind: What differs: `"minimal"` changes the answer, `"placebo"` does not.
         foil: The answer a placebo pair is scored against, its two own answers being equal.
         id: Unique within its task, split and seed.
+        cluster: What several pairs have in common, such as a family they were made from; pairs of
+            one cluster count as one draw in every interval. Its image, if left empty.
     """
 
     clean: Sample
@@ -98,6 +100,7 @@ class Pair:
     kind: Literal["minimal", "placebo"] | str = "minimal"
     foil: str | None = None
     id: str = ""
+    cluster: str = ""
 
     def __post_init__(self) -> None:
         """Refuse pairs whose effect would not be defined.

@@ -11,7 +11,7 @@ import pytest
 
 from mindseye.report import write_report
 from mindseye.studies import Audit
-from tests.report.audits import hostile_audit
+from tests.report.audits import HOSTILE, hostile_audit
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -80,7 +80,7 @@ def test_the_page_opens_without_network_or_fault(visit: Visit) -> None:
 
 def test_every_unfolded_figure_is_drawn(visit: Visit) -> None:
     drawn = visit.page.locator(".figure-holder:visible")
-    assert drawn.count() >= 6
+    assert drawn.count() >= 8
     for i in range(drawn.count()):
         assert drawn.nth(i).locator(".main-svg").count() > 0
 
@@ -88,15 +88,69 @@ def test_every_unfolded_figure_is_drawn(visit: Visit) -> None:
 def test_folded_examples_are_drawn_when_unfolded(visit: Visit) -> None:
     folded = visit.page.locator("details .figure-holder")
     assert folded.locator(".main-svg").count() == 0
-    visit.page.locator("summary").first.click()
+    visit.page.locator(".more summary").first.click()
     folded.first.locator(".main-svg").first.wait_for()
     assert not visit.faults
 
 
+def test_the_checklist_unfolds_to_all_its_items(visit: Visit) -> None:
+    asked = visit.page.locator("#r0 .asked")
+    assert asked.count() == 19
+    assert not asked.first.is_visible()
+    visit.page.locator("#r0 .checklist summary").click()
+    assert all(asked.nth(i).is_visible() for i in range(19))
+
+
+def test_the_verdict_stands_beside_the_name(visit: Visit, found: Audit) -> None:
+    name, chip = (visit.page.locator(f"#r0 .headline {part}") for part in ("h2", ".chip"))
+    assert chip.text_content() == found.mediation.verdict
+    left, right = name.bounding_box(), chip.bounding_box()
+    assert left["x"] + left["width"] <= right["x"]
+    assert left["y"] < right["y"] + right["height"] / 2 < left["y"] + left["height"]
+
+
 def test_the_page_is_never_wider_than_the_window(visit: Visit) -> None:
+    for summary in visit.page.locator("summary").all():
+        summary.click()
     widths = "[document.documentElement.scrollWidth, window.innerWidth]"
     content, window = visit.page.evaluate(widths)
     assert content <= window
+
+
+STICKING_OUT = """
+() => [...document.querySelectorAll(".card")].flatMap((card) => {
+  const edge = card.getBoundingClientRect();
+  return [...card.querySelectorAll("h3, h4, p, dt, dd, th, td, small, li, .chip, figure")]
+    .filter((part) => !part.closest(".scroll") && part.getClientRects().length)
+    .filter((part) => part.getBoundingClientRect().right > edge.right + 0.5)
+    .map((part) => part.textContent);
+})
+"""
+
+
+def test_nothing_sticks_out_of_its_card(visit: Visit) -> None:
+    for summary in visit.page.locator("summary").all():
+        summary.click()
+    assert visit.page.evaluate(STICKING_OUT) == []
+
+
+def test_hovering_a_slot_shows_its_value(visit: Visit, found: Audit) -> None:
+    figure = visit.page.locator("#r0-slots")
+    figure.scroll_into_view_if_needed()
+    box = figure.locator(".xy .scatterlayer .point").first.bounding_box()
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    hover = figure.locator(".hoverlayer .hovertext").first
+    hover.wait_for()
+    assert "slot 0" in hover.text_content()
+
+
+def test_on_paper_the_table_is_whole_and_the_checklist_open(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 794, "height": 1123})
+    visit.page.emulate_media(media="print")
+    table = visit.page.locator(".verdicts table").bounding_box()
+    card = visit.page.locator(".card.verdicts").bounding_box()
+    assert table["x"] + table["width"] <= card["x"] + card["width"]
+    assert visit.page.locator("#r0 .asked").first.is_visible()
 
 
 def test_hovering_a_heatmap_cell_shows_its_value(visit: Visit, found: Audit) -> None:
@@ -115,6 +169,11 @@ def test_hovering_a_heatmap_cell_shows_its_value(visit: Visit, found: Audit) -> 
 def test_markup_in_data_is_shown_as_text(visit: Visit) -> None:
     section = visit.page.locator("#r1")
     assert section.locator("h2").text_content() == "<script>alert(1)</script>"
+    assert section.locator(".headline .chip").text_content() == HOSTILE[3]
+    assert section.locator(".why").text_content() == f"{HOSTILE[1]} {HOSTILE[2]}"
+    assert HOSTILE[3] in section.locator(".truth").text_content()
+    assert HOSTILE[1] in section.locator(".asked").nth(6).text_content()
+    assert HOSTILE[2] in section.locator(".small-table").nth(1).text_content()
     assert section.locator(".question").first.text_content() == "<img src=x onerror=alert(1)>"
     assert visit.page.locator("b[onmouseover], img[onerror], svg[onload]").count() == 0
 

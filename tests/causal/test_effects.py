@@ -1,4 +1,4 @@
-"""The decomposition, and the intervals around it."""
+"""The decomposition into natural effects, and the controlled ones beside it."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mindseye.causal import EFFECTS, bootstrap_mean, effects
+from mindseye.causal import ALIASES, EFFECTS, NAMES, controlled, effects
+from mindseye.causal.effects import effect_name
+from mindseye.errors import UnknownNameError
 
-cells = arrays(np.float64, st.tuples(st.integers(1, 5), st.just(2), st.just(2)),
-               elements=st.floats(-50, 50))  # fmt: skip
+values = st.floats(-50, 50)
+sizes = st.integers(1, 5)
+cells = sizes.flatmap(lambda n: arrays(np.float64, (n, 2, 2), elements=values))
+under_a_pin = sizes.flatmap(
+    lambda n: st.tuples(
+        arrays(np.float64, (n, 2, 2), elements=values), arrays(np.float64, (n, 2), elements=values)
+    )
+)
 close = pytest.approx
 
 
@@ -57,30 +65,38 @@ def test_boolean_mechanisms_give_the_textbook_effects(mechanism, expected):
 
 
 def test_every_effect_is_named_once():
-    assert set(effects(np.zeros((1, 2, 2)))) == set(EFFECTS)
+    assert set(effects(np.zeros((1, 2, 2)))) == set(EFFECTS) == set(NAMES)
 
 
-def test_equal_values_have_an_interval_of_no_width():
-    interval = bootstrap_mean(np.full(8, 0.1), rng=np.random.default_rng(0))
-    assert interval.low == interval.mean == interval.high
+def test_pearls_names_are_aliases_and_others_are_refused_with_what_there_is():
+    assert {alias: effect_name(alias) for alias in ALIASES} == {"nde": "pde", "nie": "pie"}
+    assert all(effect_name(name) == name for name in EFFECTS)
+    with pytest.raises(UnknownNameError, match="te, pde, tde, pie, tie, int"):
+        effect_name("ate")
 
 
-def test_one_value_has_no_interval():
-    interval = bootstrap_mean(np.ones(1), rng=np.random.default_rng(0))
-    assert (interval.low, interval.high) == (-np.inf, np.inf)
+@given(under_a_pin)
+def test_the_total_effect_splits_in_four_under_any_pin(given_):
+    """VanderWeele's identity: controlled direct, reference interaction, interaction, indirect."""
+    y, pinned = given_
+    e, c = effects(y), controlled(y, pinned)
+    four = c["cde"] + c["intref"] + e["int"] + e["pie"]
+    np.testing.assert_allclose(four, e["te"], atol=1e-9)
 
 
-def test_equal_generators_give_equal_intervals():
-    values = np.random.default_rng(1).normal(size=30)
-    first, second = (bootstrap_mean(values, rng=np.random.default_rng(0)) for _ in range(2))
-    assert first == second
+@given(cells)
+def test_pinned_to_a_runs_own_mediator_controlled_effects_are_natural_ones(y):
+    e = effects(y)
+    at_reference, at_clean = controlled(y, y[:, :, 0]), controlled(y, y[:, :, 1])
+    np.testing.assert_allclose(at_reference["cde"], e["pde"], atol=1e-9)
+    np.testing.assert_allclose(at_reference["intref"], 0, atol=1e-9)
+    np.testing.assert_allclose(at_reference["nec"], e["tie"], atol=1e-9)
+    np.testing.assert_allclose(at_clean["cde"], e["tde"], atol=1e-9)
+    np.testing.assert_allclose(at_clean["nec"], 0, atol=1e-9)
 
 
-def test_intervals_cover_the_true_mean_about_as_often_as_they_say():
-    rng = np.random.default_rng(3)
-    hits = 0
-    for _ in range(200):
-        interval = bootstrap_mean(rng.normal(2.0, 1.0, size=40), rng=rng)
-        hits += interval.low <= 2.0 <= interval.high
-    # 200 draws at 95 %: fewer than 180 or all 200 would be a one in a thousand event.
-    assert 180 <= hits < 200
+def test_what_is_lost_under_another_pin_is_no_indirect_effect():
+    """Latents that nothing distinguishes may still be needed."""
+    y, silenced = np.array([[[0.0, 0.0], [5.0, 5.0]]]), np.array([[0.0, 0.0]])
+    assert effects(y)["tie"] == 0
+    assert controlled(y, silenced)["nec"] == 5

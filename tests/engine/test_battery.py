@@ -80,7 +80,7 @@ def test_the_reference_latents_give_the_crossed_cell(monkeypatch, model_type):
     ours = both.clean.reasoner
     rows = battery(ours, serve(monkeypatch, both), {"interchange": interchanged})
     cells = crossed_cells(ours, both.clean, both.reference, LEVELS)
-    y10 = [logit_difference(cells[level].crossed[1, 0], both.parting) for level in rows["level"]]
+    y10 = [logit_difference(cells[level].crossed[1, 0, 0], both.parting) for level in rows["level"]]
     torch.testing.assert_close(torch.tensor(rows["value"]), torch.stack(y10), **EXACT)
 
 

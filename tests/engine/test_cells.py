@@ -1,6 +1,7 @@
 """The four cells, against running each counterfactual the plain way."""
 
 import dataclasses
+import importlib
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_the_embedding_cell_is_the_run_fed_with_the_other_latents(natural, runs,
     embeds = reference.embeds.clone()
     embeds[reference.spans["latents"]] = clean.embeds[clean.spans["latents"]]
     plain = natural.replay(dataclasses.replace(reference, embeds=embeds)).logits[0, -1]
-    torch.testing.assert_close(cells["embedding"].crossed[0, 1], plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cells["embedding"].crossed[0, 1, 0], plain, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -88,17 +89,17 @@ def test_the_kv_cell_is_a_cache_spliced_by_hand(natural, runs, cells, level, spa
         use_cache=True,
     ).last_hidden_state
     plain = natural.model.lm_head(states)[0, -1]
-    torch.testing.assert_close(cells[level].crossed[0, 1], plain, atol=2e-5, rtol=0)
+    torch.testing.assert_close(cells[level].crossed[0, 1, 0], plain, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_diagonal_is_what_each_run_said(runs, cells, level):
     clean, reference = runs
     torch.testing.assert_close(
-        cells[level].crossed[1, 1], clean.reasoner.run(clean.sample).logits[6], atol=2e-5, rtol=0
+        cells[level].crossed[1, 1, 0], clean.reasoner.run(clean.sample).logits[6], atol=2e-5, rtol=0
     )
     torch.testing.assert_close(
-        cells[level].crossed[0, 0], reference.reasoner.run(reference.sample).logits[6],
+        cells[level].crossed[0, 0, 0], reference.reasoner.run(reference.sample).logits[6],
         atol=2e-5, rtol=0,
     )  # fmt: skip
 
@@ -106,7 +107,48 @@ def test_the_diagonal_is_what_each_run_said(runs, cells, level):
 @pytest.mark.parametrize("level", LEVELS)
 def test_own_latents_put_back_change_nothing(cells, level):
     diagonal = torch.stack([cells[level].crossed[0, 0], cells[level].crossed[1, 1]])
+    assert diagonal.shape[:2] == (2, 1)
     torch.testing.assert_close(cells[level].unedited, diagonal, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_edits_that_are_kept_make_the_cells_off_the_diagonal(natural, runs, cells, level):
+    """Given to a plain replay of the input they belong to."""
+    for x, run in enumerate(runs[::-1]):
+        plain = natural.replay(run, [cells[level].edits[x]]).logits[0, -1]
+        torch.testing.assert_close(cells[level].crossed[x, 1 - x, 0], plain, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_an_edit_wrote_stood_there_and_was_another_runs(runs, cells, level):
+    assert cells[level].missed == 0
+    assert cells[level].moved > 0.1
+    if level == "embedding":
+        clean, reference = runs
+        assert cells[level].moved == (clean.fed_latents - reference.fed_latents).abs().max()
+
+
+def test_an_edit_that_is_lost_is_missed_by_all_it_should_have_moved(natural, runs, monkeypatch):
+    # The package has a function of the same name.
+    engine = importlib.import_module("mindseye.engine.exact.compute")
+    monkeypatch.setattr(engine, "write", lambda *_: None)
+    lost = crossed_cells(natural, *runs, ("embedding",))["embedding"]
+    assert lost.missed == pytest.approx(lost.moved, rel=1e-5)
+    torch.testing.assert_close(lost.crossed[:, 0], lost.crossed[:, 1], atol=1e-5, rtol=0)
+
+
+def test_several_positions_are_read_at_once(natural, pair, cells):
+    """As along an answer: the token before the last one is where the answers part."""
+    parting = contrast(natural, pair)
+    longer = [natural.run(x).until_answer((parting.clean,)) for x in (pair.clean, pair.reference)]
+    found = crossed_cells(natural, *longer, LEVELS, read=(-2, -1))
+    for level in LEVELS:
+        both = found[level]
+        torch.testing.assert_close(
+            both.crossed[:, :, 0], cells[level].crossed[:, :, 0], atol=2e-5, rtol=0
+        )
+        plain = natural.replay(longer[0]).logits[0, -2:]
+        torch.testing.assert_close(both.unedited[1], plain, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -118,7 +160,9 @@ def test_the_others_latents_change_something(cells, level):
 
 def test_equal_runs_give_equal_cells(natural, runs):
     clean, _ = runs
-    crossed = crossed_cells(natural, clean, clean, ("kv",))["kv"].crossed
+    both = crossed_cells(natural, clean, clean, ("kv",))["kv"]
+    crossed = both.crossed
+    assert both.moved == 0
     torch.testing.assert_close(crossed, crossed[0, 0].expand_as(crossed), atol=1e-5, rtol=0)
 
 

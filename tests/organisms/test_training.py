@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from mindseye.errors import ModelError, UnknownNameError
-from mindseye.organisms import recipes
+from mindseye.organisms import recipes, training
+from mindseye.organisms.circuits import BYPASSED, FED_BACK, UNWIRED, Circuit, Feed
 from mindseye.organisms.recipes import Phase, Recipe
 from mindseye.organisms.training import train
 from mindseye.reasoners import Knockout, load
@@ -18,7 +19,11 @@ TINY = Recipe(
     truth="a few steps of every lesson",
     phases=(Phase("answer", 2, size=1, kinds=("zoom",)), Phase("copy", 2), Phase("imagine", 2)),
     base=None,
-    wiring=(Knockout("post", "prefix"),),
+    circuits=(
+        Circuit((Knockout("post", "prefix"),)),
+        Circuit(feeds="offset"),
+        Circuit(feeds="pad"),
+    ),
     reads_latents=True,
     batch=4,
     distortions=0,
@@ -60,7 +65,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_organism_grows_from_its_base_with_its_vision_tower_frozen(tmp_path, monkeypatch):
-    base = dataclasses.replace(TINY, wiring=(), reads_latents=False)
+    base = dataclasses.replace(TINY, circuits=(UNWIRED,), reads_latents=False)
     grown = dataclasses.replace(TINY, base="tiny")
     monkeypatch.setitem(recipes.RECIPES, "tiny", base)
     monkeypatch.setitem(recipes.RECIPES, "grown", grown)
@@ -71,11 +76,49 @@ def test_an_organism_grows_from_its_base_with_its_vision_tower_frozen(tmp_path, 
     assert {name for name in before if name.startswith("visual.")} <= same
     assert not any("proj" in name for name in same if not name.startswith("visual."))
     reasoner = load(tmp_path / "grown")
-    assert reasoner.wiring == grown.wiring
+    assert reasoner.wiring == grown.circuits[0].wiring
     assert reasoner.protocol.n_slots == 4
 
 
+IMAGINE = dataclasses.replace(TINY, phases=(Phase("imagine", 5),), reads_latents=False)
+
+
+def test_circuits_are_taught_step_by_step_in_turn(tmp_path, monkeypatch):
+    circuits = (Circuit(FED_BACK), Circuit(BYPASSED, feeds="offset"), UNWIRED)
+    monkeypatch.setitem(
+        recipes.RECIPES, "tiny", dataclasses.replace(IMAGINE, circuits=circuits)
+    )  # fmt: skip
+    taught, real = [], training.Pupil.imagine
+
+    def noted(pupil, lesson):
+        taught.append(pupil.circuit)
+        return real(pupil, lesson)
+
+    monkeypatch.setattr(training.Pupil, "imagine", noted)
+    train("tiny", tmp_path / "parts", None, until=2)
+    train("tiny", tmp_path / "parts", None)  # goes on with the circuit whose turn it is
+    assert taught == [*circuits, *circuits[:2]]
+
+
+def test_another_circuit_gives_other_weights(tmp_path, monkeypatch):
+    for feeds in ("state", "pad"):
+        plan = dataclasses.replace(IMAGINE, circuits=(Circuit(FED_BACK, feeds=feeds),))
+        monkeypatch.setitem(recipes.RECIPES, "tiny", plan)
+        train("tiny", tmp_path / feeds, None)
+    one, two = (weights(tmp_path / feeds) for feeds in ("state", "pad"))
+    assert not all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_feed_is_the_state_or_holds_a_constant():
+    state, pad = torch.arange(12.0).reshape(3, 4), torch.tensor([1.0, 2, 3, 4])
+    assert torch.equal(Feed("state", pad)(state), state)
+    assert torch.equal(Feed("pad", pad)(state), pad.expand(3, 4))
+    offset = Feed("offset", pad)
+    assert torch.equal(offset(state) - state, offset.constant.expand(3, 4))
+    assert offset.constant.tolist() == [10, -10, 10, -10]
+
+
 def test_an_unknown_organism_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(UnknownNameError, match="mediator, bypass, natural"):
+    with pytest.raises(UnknownNameError, match="mediator, bypass, versatile, natural"):
         train("nobody", tmp_path, None)
     assert not list(tmp_path.iterdir())

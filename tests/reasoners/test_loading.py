@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from mindseye import plugins
 from mindseye.errors import EditError, MindseyeError, ModelError, ProtocolError, UnknownNameError
 from mindseye.organisms.blank import PROTOCOL
 from mindseye.reasoners import Knockout, LatentProtocol, Reasoner, load, protocol, wrap
 from mindseye.reasoners.manifest import MANIFEST, Manifest
 from mindseye.samples import Sample
+from tests.models import MEDIATOR
 
 pytestmark = pytest.mark.model
 
@@ -126,6 +128,31 @@ def test_an_unknown_organism_is_refused_with_those_there_are() -> None:
     fault = refusal("organism:unicorn")
     assert isinstance(fault, UnknownNameError)
     assert "mediator" in str(fault)
+
+
+def test_a_loader_gives_a_folder_and_finishes_what_is_loaded_from_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def cloud(name: str) -> tuple[Path, Callable[[Reasoner], Reasoner]]:
+        asked.append(name)
+        return folder, lambda reasoner: dataclasses.replace(reasoner, wiring=MEDIATOR)
+
+    monkeypatch.setattr(plugins, "_offers", dict(plugins._offers))
+    plugins.register("loader", "cloud")(cloud)
+    found = load("cloud:team/model:v2", device="cpu", dtype=torch.float64)
+    assert asked == ["team/model:v2"]
+    assert found.name == "cloud:team/model:v2"
+    assert found.protocol == PROTOCOL
+    assert found.wiring == MEDIATOR
+    assert found.model.dtype == torch.float64
+
+
+def test_a_folder_has_nothing_to_finish(folder: Path) -> None:
+    found = load(folder, device="cpu")
+    assert found.wiring == ()
+    assert found.blend is None
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda p: p.write_text("hello")])

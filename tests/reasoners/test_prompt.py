@@ -65,6 +65,8 @@ def test_any_question_is_found_whatever_the_template_says_around_it(
     reasoner: Reasoner, question: str
 ) -> None:
     assume(unicodedata.normalize("NFC", question) == question)
+    # Hypothesis also tries strings that our sources hold, markers among them; those are refused.
+    assume(not any(marker in question for marker in reasoner.tokenizer.all_special_tokens))
     prompt = encode(reasoner.processor, [ask(question)])
     assert said(reasoner, prompt, 0, "question") == question
     assert said(reasoner, prompt, 0, "header") == "<|im_end|>\n<|im_start|>assistant\n"

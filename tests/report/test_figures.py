@@ -10,13 +10,14 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from mindseye.causal import EFFECTS, Mediation, Verdict
+from mindseye.causal import EFFECTS, Margin, Mediation, Verdict
 from mindseye.engine import Grid
+from mindseye.errors import UnknownNameError
 from mindseye.report import draw_mediation, draw_sweep, draw_trace
 from mindseye.report.diagram import draw_diagram
 from mindseye.report.figures.trace import _first_run, _grid
 from mindseye.studies import Audit
-from tests.report.audits import HOSTILE
+from tests.report.audits import HOSTILE, altered
 
 pytestmark = pytest.mark.model
 
@@ -69,16 +70,37 @@ def test_error_bars_end_where_intervals_do(found: Audit) -> None:
 
 def test_an_unbounded_interval_has_no_bar(found: Audit) -> None:
     open_ended = found.mediation.effects.assign(low=-np.inf, high=np.inf)
-    panel = draw_mediation(replace(found.mediation, effects=open_ended)).data[0]
+    panel = draw_mediation(altered(found.mediation, {"effects": open_ended})).data[0]
     assert np.isnan(np.asarray(panel.error_x.array, float)).all()
 
 
 def test_panels_are_titled_with_level_and_verdict(found: Audit) -> None:
     titles = [note.text for note in draw_mediation(found.mediation).layout.annotations]
     assert len(titles) == 3
-    for title, (level, word) in zip(titles, found.mediation.verdict.items(), strict=True):
+    for title, (level, verdict) in zip(titles, found.mediation.verdicts.items(), strict=True):
         assert level in title
-        assert word in title
+        assert verdict.word in title
+
+
+def test_another_outcome_is_drawn_without_verdicts_or_unit(found: Audit) -> None:
+    first = found.mediation.effects
+    second = first.assign(outcome="probability", mean=first["mean"] / 100)
+    both = altered(found.mediation, {"effects": pd.concat([first, second])})
+    figure = draw_mediation(both, "probability")
+    rows = second[second["level"] == "kv"].set_index("effect").loc[list(EFFECTS)]
+    assert list(figure.data[1].x) == rows["mean"].to_list()
+    assert [note.text for note in figure.layout.annotations] == [
+        f"<b>{level}</b>" for level in found.mediation.verdicts
+    ]
+    assert {axis.title.text for axis in figure.select_xaxes()} == {"probability"}
+    assert "nats" not in str(figure.to_dict())
+    shown = [100 * x for x in figure.data[1].x]
+    assert list(draw_mediation(both).data[1].x) == pytest.approx(shown)
+
+
+def test_an_outcome_that_was_not_measured_is_refused(found: Audit) -> None:
+    with pytest.raises(UnknownNameError, match="No outcome 'flip'"):
+        draw_mediation(found.mediation, "flip")
 
 
 def test_a_zero_line_runs_through_every_panel(found: Audit) -> None:
@@ -179,10 +201,12 @@ def test_only_the_first_images_tokens_are_drawn() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markup_in_names_reaches_no_label(found: Audit, two_hooks: Grid, text: str) -> None:
-    verdict = {text: Verdict(text, (text,))}
     effects = found.mediation.effects[found.mediation.effects["level"] == "kv"]
-    odd = replace(
-        found.mediation, verdicts=verdict, effects=effects.assign(level=text), outcome=text
+    odd = altered(
+        found.mediation,
+        {"effects": effects.assign(level=text, outcome=text)},
+        verdicts={text: Verdict(text, (text,))},
+        outcome=text,
     )
     rows = two_hooks.rows.assign(hook=text, outcome=text)
     grid = replace(two_hooks, rows=rows, at=text, direction=text, outcomes=(text,))
@@ -213,11 +237,37 @@ def test_without_a_total_effect_no_path_is_coloured(found: Audit) -> None:
     assert "no total effect" in diagram.description
 
 
+def test_long_numbers_lose_their_decimals(found: Audit) -> None:
+    wide = {"te": 400.4, "pde": 100.3, "tde": 100.3, "pie": 3.25, "tie": 3.25, "int": 0}
+    diagram = draw_diagram(_mediation(found, wide, "mediates"), "kv")
+    said = {block.name: (block.mean, block.interval) for block in diagram.blocks}
+    assert said["PDE"] == ("100", "100 … 100")
+    assert said["PIE"] == ("3.25", "3.15 … 3.35")
+
+
+def test_a_diagram_names_the_unit_of_its_outcome(found: Audit) -> None:
+    halves = {"te": 4, "pde": 1, "tde": 1, "pie": 3, "tie": 3, "int": 0}
+    mediation = _mediation(found, halves, "mediates")
+    assert draw_diagram(mediation, "kv").unit == "nats"
+    effects, rows = (
+        frame.assign(outcome="probability") for frame in (mediation.effects, mediation.rows)
+    )
+    odd = altered(mediation, {"effects": effects}, rows=rows, outcome="probability")
+    assert draw_diagram(odd, "kv").unit == ""
+    assert draw_diagram(odd, "kv").total == "4.000"
+
+
 def _mediation(found: Audit, means: dict[str, float], word: str) -> Mediation:
-    """A mediation at one level with given means and narrow intervals."""
+    """A mediation at one level with given means, narrow intervals and a margin of 0.2."""
     rows = [
         {"level": "kv", "effect": name, "mean": mean, "low": mean - 0.1, "high": mean + 0.1}
         for name, mean in means.items()
     ]
-    frame = pd.DataFrame(rows).assign(flip_rate=0.0)
-    return replace(found.mediation, effects=frame, verdicts={"kv": Verdict(word, ())})
+    frame = pd.DataFrame(rows).assign(flip_rate=0.0, outcome=found.mediation.outcome)
+    return altered(
+        found.mediation,
+        {"effects": frame},
+        rows=found.mediation.rows.assign(te=0.0),
+        margin=Margin(absolute=0.2),
+        verdicts={"kv": Verdict(word, ())},
+    )

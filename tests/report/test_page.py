@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from html import escape as escape_html
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from mindseye.causal import Margin
 from mindseye.errors import MindseyeError, OutputError
 from mindseye.report import check_writable, output, page, write_report
+from mindseye.report.beyond import beyond
 from mindseye.report.escaping import plotly_text, script_json, visible
+from mindseye.report.trust import guards, referee
+from mindseye.report.view import VERDICTS
 from mindseye.studies import Audit
-from tests.report.audits import HOSTILE, hostile_audit
+from tests.report.audits import HOSTILE, altered, computed, hostile_audit
 
 pytestmark = pytest.mark.model
 
@@ -32,6 +37,11 @@ def html(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+def escape(text: str) -> str:
+    """A text as it stands in the page."""
+    return escape_html(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+
+
 def test_the_folder_holds_three_files_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(output.FILES)
     assert [path.name for path in folder.parent.iterdir()] == ["er"]
@@ -40,12 +50,14 @@ def test_the_folder_holds_three_files_and_nothing_else(folder: Path) -> None:
 def test_the_summary_keeps_its_schema(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary) == {"schema_version", "versions", "seed", "reasoners"}
-    assert (summary["schema_version"], summary["seed"]) == (1, 3)
+    assert (summary["schema_version"], summary["seed"]) == (2, 3)
     assert set(summary["versions"]) == {"mindseye", "torch", "transformers"}
     (found,) = summary["reasoners"].values()
     assert list(summary["reasoners"]) == ["small"]
     assert {"accuracy", "n_pairs", "emission_rate", "effects", "verdict", "guards"} <= set(found)
-    assert set(found["effects"]) == set(found["verdict"]) == {"embedding", "kv", "span"}
+    assert set(found["effects"]) == set(found["levels"]) == {"embedding", "kv", "span"}
+    assert found["verdict"] in VERDICTS
+    assert len(found["checklist"]) == 19
     for effects in found["effects"].values():
         assert set(effects) == {"te", "pde", "tde", "pie", "tie", "int"}
         assert all({"mean", "low", "high"} <= set(numbers) for numbers in effects.values())
@@ -59,8 +71,8 @@ def test_the_summary_repeats_the_audits_numbers(folder: Path, found: Audit) -> N
 
 def test_numbers_that_are_not_finite_become_null(found: Audit, tmp_path: Path) -> None:
     guards = {**found.mediation.guards, "latents_moved_min": float("nan")}
-    odd = replace(found, mediation=replace(found.mediation, guards=guards))
-    write_report([odd], tmp_path)
+    mediation = altered(found.mediation, computed(found.mediation), guards=guards)
+    write_report([replace(found, mediation=mediation)], tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["reasoners"]["small"]["guards"]["latents_moved_min"] is None
 
@@ -85,9 +97,85 @@ def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
 
 def test_the_page_shows_verdicts_and_numbers(html: str, found: Audit) -> None:
     assert "Does the imagination do any work?" in html
-    for word in found.mediation.verdict.values():
-        assert f">{word}<" in re.sub(r"</svg>", ">", html)
+    shown = re.sub(r"</svg>", ">", html)
+    for verdict in (found.mediation.conclusion, *found.mediation.verdicts.values()):
+        assert f">{verdict.word}<" in shown
+        assert all(escape(reason) in shown for reason in verdict.reasons)
     assert found.examples[0].sample.question in html
+
+
+def test_the_ladders_verdict_comes_before_those_of_levels(html: str) -> None:
+    labels = re.findall(r'data-label="([^"]*)"', html)
+    assert labels == ["Verdict", "embedding", "kv", "span", "Accuracy", "Imagines", "Pairs"]
+    assert re.search(r'data-label="Verdict"><span class="chip bold ', html)
+    assert re.search(r"</h2><span class=\"chip bold ", html)
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_every_word_has_an_icon_a_colour_and_a_meaning(html: str, word: str) -> None:
+    name = word.replace(" ", "-")
+    assert f'<symbol id="icon-{name}"' in html
+    assert re.search(rf"^\.chip\.{name} {{ --tone:", html, flags=re.MULTILINE)
+    chip = rf'<span class="chip +{name}"><svg[^>]*><use href="#icon-{name}"/></svg>{word}</span>'
+    assert re.search(rf"<dt>{chip}</dt><dd>{re.escape(escape(VERDICTS[word]))}</dd>", html)
+
+
+def test_a_word_that_is_not_ours_gets_no_class_of_its_own(found: Audit, tmp_path: Path) -> None:
+    write_report([hostile_audit(found)], tmp_path)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    classes = re.findall(r'class="chip ([^"]*)"', html)
+    assert {name for each in classes for name in each.split()} <= {
+        "bold",
+        "plain",
+        *(word.replace(" ", "-") for word in VERDICTS),
+    }
+
+
+def test_the_checklist_is_folded_with_all_its_items(html: str, found: Audit) -> None:
+    (folded,) = re.findall(r'<details class="checklist">.*?</details>', html, flags=re.DOTALL)
+    assert referee(found).tally in folded
+    assert folded.count("<li ") == 19
+    for note in found.checklist["note"]:
+        assert escape(note) in folded
+
+
+def test_tables_and_guards_are_on_the_page(html: str, found: Audit) -> None:
+    for table in beyond(found):
+        assert f"<h4>{table.title}</h4>" in html
+    for guard in guards(found):
+        assert escape(guard.meaning) in html
+
+
+def test_a_refused_share_takes_the_place_of_its_numbers(found: Audit, tmp_path: Path) -> None:
+    refused = found.mediation.shares.assign(refused="PIE and <b>TIE</b> differ")
+    frames = computed(found.mediation) | {"shares": refused}
+    write_report([replace(found, mediation=altered(found.mediation, frames))], tmp_path)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html.count("not shown: PIE and &lt;b&gt;TIE&lt;/b&gt; differ</td>") == 3
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [
+        (Margin(), "10% of TE"),
+        (Margin(share_of_te=0.25), "25% of TE"),
+        (Margin(share_of_te=0.05, absolute=0.5), "5% of TE or 0.5 nats, whichever is larger"),
+    ],
+)
+def test_the_margin_is_the_audits_own(
+    found: Audit, tmp_path: Path, margin: Margin, said: str
+) -> None:
+    odd = altered(found.mediation, computed(found.mediation), margin=margin)
+    write_report([replace(found, mediation=odd)], tmp_path)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"counts as none ({said})" in html
+    assert f"Here {said}, named before the data are seen" in html
+    assert ("10%" in said) == ("10% of TE" in html)
+
+
+@pytest.mark.parametrize("said", ["studentised bootstrap", "NDE", "NIE", "noise\n        floor"])
+def test_reading_explains_what_numbers_rest_on(html: str, said: str) -> None:
+    assert said in html[html.index('id="reading"') :]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -1,21 +1,43 @@
-"""Natural direct and indirect effects from the four cells, with intervals."""
+"""Natural and controlled effects from the cells of a pair."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
-from mindseye.causal.intervals import Interval
+from mindseye.errors import UnknownNameError
 
-__all__ = ["EFFECTS", "bootstrap_mean", "effects"]
+__all__ = ["ALIASES", "EFFECTS", "NAMES", "controlled", "effect_name", "effects"]
 
-EFFECTS = ("te", "pde", "tde", "pie", "tie", "int")
-"""Total; pure and total direct; pure and total indirect; mediated interaction."""
+NAMES = {
+    "te": "total effect",
+    "pde": "pure direct effect (natural direct, NDE)",
+    "tde": "total direct effect",
+    "pie": "pure indirect effect (natural indirect, NIE)",
+    "tie": "total indirect effect",
+    "int": "mediated interaction",
+}
+"""What every effect is called in full."""
 
-_RESAMPLES = 2000
+EFFECTS = tuple(NAMES)
+
+ALIASES = {"nde": "pde", "nie": "pie"}
+"""Pearl's names. TE is not their sum unless the interaction is zero."""
+
+
+def effect_name(name: str) -> str:
+    """Return an effect's own name for any of its names.
+
+    Raises:
+        UnknownNameError: No such effect.
+    """
+    found = ALIASES.get(name, name)
+    if found not in NAMES:
+        raise UnknownNameError(
+            f"No effect {name!r}; there are {', '.join(EFFECTS)}, and as aliases nde and nie. Ask "
+            "for one of these."
+        )
+    return found
 
 
 def effects(cells: Float[np.ndarray, "pairs 2 2"]) -> dict[str, Float[np.ndarray, " pairs"]]:
@@ -42,30 +64,25 @@ def effects(cells: Float[np.ndarray, "pairs 2 2"]) -> dict[str, Float[np.ndarray
     }
 
 
-def bootstrap_mean(
-    values: Float[np.ndarray, " pairs"], *, rng: np.random.Generator, level: float = 0.95
-) -> Interval:
-    """Return the mean over pairs with a bias-corrected and accelerated bootstrap interval.
-
-    Pairs are resampled whole, so effects of one pair stay together (a paired bootstrap).
+def controlled(
+    cells: Float[np.ndarray, "pairs 2 2"], pinned: Float[np.ndarray, "pairs 2"]
+) -> dict[str, Float[np.ndarray, " pairs"]]:
+    """Compare each pair's cells with both inputs under one and the same mediator z*.
 
     Args:
-        values: One value per pair.
-        rng: Draws 2,000 resamples.
-        level: Coverage aimed at.
+        cells: As for `effects`.
+        pinned: Outcome Y(x, z*), by input; index 0 is the reference.
 
     Returns:
-        The interval; of no width if all values are equal, and unbounded if there is only one.
+        By name, one value per pair: `cde`, what the input does with the mediator at z*; `intref`,
+        the reference interaction, so that te = cde + intref + int + pie; and `nec`, what the clean
+        run loses under z*, which is an indirect effect only if z* = Z(x0).
 
-    Source: Efron 1987 (BCa), as in `scipy.stats.bootstrap`.
+    Source: Robins & Greenland 1992; VanderWeele 2014 (four-way decomposition).
     """
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, -np.inf, np.inf)
-    if np.ptp(values) == 0:
-        return Interval(mean, mean, mean)
-    drawn: Any = stats.bootstrap(
-        (values,), np.mean, n_resamples=_RESAMPLES, confidence_level=level, method="BCa", rng=rng
-    )
-    low, high = drawn.confidence_interval
-    return Interval(mean, float(low), float(high))
+    cde = pinned[:, 1] - pinned[:, 0]
+    return {
+        "cde": cde,
+        "intref": cells[:, 1, 0] - cells[:, 0, 0] - cde,
+        "nec": cells[:, 1, 1] - pinned[:, 1],
+    }

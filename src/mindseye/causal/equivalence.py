@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -55,6 +55,10 @@ class Margin:
                 f"A margin got absolute={self.absolute} and floor={self.floor}; expected a "
                 "positive margin and a floor of at least 0."
             )
+
+    def above(self, noise: float) -> Margin:
+        """Return this margin, never below a measured noise floor."""
+        return replace(self, floor=max(self.floor, noise))
 
     def bounds(self, te: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
         """Return what to hold each pair's effect against; its mean is the margin."""
@@ -128,10 +132,19 @@ def needed_clusters(
         alpha: Of each one-sided test.
         power: Wanted.
 
-    Source: n = (z_{1-alpha} + z_{1-beta/2})^2 (spread / margin)^2, Chow et al. 2008.
+    Source: n = (t_{1-alpha} + t_{1-beta/2})^2 (spread / margin)^2, Chow et al. 2008, with t of
+        n - 1 degrees of freedom, because the spread is estimated along.
     """
-    z = stats.norm.ppf(1 - alpha) + stats.norm.ppf(1 - (1 - power) / 2)
-    return max(2, int(np.ceil((z * spread / margin) ** 2)))
+    n = 2
+    while n < _shown_by(n, alpha, power) * (spread / margin) ** 2:
+        n += max(1, n // 100)  # exact where few are enough, within 1 % where many are needed
+    return n
+
+
+def _shown_by(n: int, alpha: float, power: float) -> float:
+    """Return the squared standard errors that a margin must be away, with so many clusters."""
+    error, miss = (stats.t.ppf(1 - tail, n - 1) for tail in (alpha, (1 - power) / 2))
+    return float(error + miss) ** 2
 
 
 def needed_items(

@@ -91,7 +91,8 @@ def interval(
     """Return the mean over pairs with a studentised cluster-bootstrap interval.
 
     Clusters are resampled whole. Each resample's distance from the mean is measured in its own
-    cluster-robust standard errors, which keeps coverage where clusters are few or values skewed.
+    cluster-robust standard errors, which keeps coverage where values are skewed. Neither end is
+    nearer to the mean than Student's: resamples of few clusters, some of them far out, would be.
 
     Args:
         values: One value per pair.
@@ -117,7 +118,9 @@ def interval(
     distances = _distances(held, mean, error, rng)
     tail = (1 - level) / 2
     low, high = np.quantile(distances, [tail, 1 - tail])
-    return Interval(mean, mean - float(high) * error, mean - float(low) * error)
+    student = stats.t.ppf(1 - tail, held.n - 1)
+    below, above = max(float(high), student), max(-float(low), student)
+    return Interval(mean, mean - below * error, mean + above * error)
 
 
 def _distances(

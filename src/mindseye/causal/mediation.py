@@ -2,80 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from mindseye.causal.effects import EFFECTS, bootstrap_mean, effects
-from mindseye.causal.verdict import Verdict, judge
+from mindseye.causal.checklist import checklist
+from mindseye.causal.effects import EFFECTS, effect_name
+from mindseye.causal.equivalence import Margin
+from mindseye.causal.intervals import Interval
+from mindseye.causal.measuring import CUT, PINS, measure_pair
+from mindseye.causal.scoring import Asked
+from mindseye.causal.summary import (
+    answers_frame,
+    contrasts_frame,
+    effects_frame,
+    pinned_frame,
+    shares_frame,
+)
+from mindseye.causal.verdict import Evidence, Verdict, judge
 from mindseye.engine import (
     DEFAULT_BUDGET,
     LEVELS,
-    Cells,
-    Contrast,
+    Arm,
     Outcome,
     Track,
-    Twins,
-    crossed_cells,
     find_outcomes,
     twin_runs,
 )
-from mindseye.engine.levels import mediator_hooks
+from mindseye.engine.lengths import LENGTH
+from mindseye.engine.levels import check_level
 from mindseye.errors import SampleError
 from mindseye.plugins import find
 from mindseye.reasoners import Reasoner, Trace
-from mindseye.samples import Pair
+from mindseye.samples import Pair, read_image
 
-__all__ = ["Mediation", "mediate"]
+__all__ = ["Mediation", "image_of", "mediate"]
 
-_CELLS = {"y00": (0, 0), "y01": (0, 1), "y10": (1, 0), "y11": (1, 1)}
-_FLIPS = {
-    "te": ("y00", "y11"),
-    "pde": ("y00", "y10"),
-    "tde": ("y01", "y11"),
-    "pie": ("y00", "y01"),
-    "tie": ("y10", "y11"),
-}
+_UNITS: dict[str, str] = dict.fromkeys(("probability", "flip", "parsed answer"), "(share)")
+"""Of outcomes that are not in nats."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Mediation:
     """The outcome of `mediate`.
 
     Attributes:
         reasoner: Name of what ran.
-        rows: One row per pair and level: the four cells (`y00` to `y11`, input before latents), the
-            six effects, the token each cell would say (`said_00` to `said_11`), and the guards.
+        rows: One row per pair, level and outcome: the four cells (`y00` to `y11`, input before
+            latents), the six effects, the token each cell would say (`said_00` to `said_11`) or,
+            where runs decoded on, its parsed answer, and the guards.
+        pinned: One row per pair, level, pin and outcome: both inputs under the same mediator (`y0`,
+            `y1`), `cde`, `intref` and `nec`.
         runs: One row per run: gold and given answer, whether an answer could be parsed, whether it
-            imagined, why it stopped.
+            imagined, why it stopped, how many latents, whether it said the answer before them.
         latents: Of the runs that imagined, in the order of `runs`; the mean over slots where runs
             differ in their number.
-        effects: One row per level and effect: `mean low high` (95 %, paired bootstrap) and
-            `flip_rate`, the share of pairs whose said token changes.
         verdicts: By level.
+        conclusion: The verdict over the whole ladder of levels.
         guards: What must hold for a verdict to mean anything.
-        outcome: What was measured.
-        margin: Share of the total effect below which an effect counts as negligible.
+        outcome: The first one that was asked for, which the verdicts are about.
+        margin: How small counts as none, its floor raised to what arithmetic alone moves.
+        seed: Of every bootstrap and permutation.
+        dtype: Of the model.
     """
 
     reasoner: str
     rows: pd.DataFrame
+    pinned: pd.DataFrame
     runs: pd.DataFrame
     latents: Float[np.ndarray, "runs slots d_model"]
-    effects: pd.DataFrame
     verdicts: dict[str, Verdict]
+    conclusion: Verdict
     guards: dict[str, float]
     outcome: str
-    margin: float
+    margin: Margin
+    seed: int
+    dtype: str
 
     @property
-    def verdict(self) -> dict[str, str]:
-        """The verdict's word, by level."""
-        return {level: verdict.word for level, verdict in self.verdicts.items()}
+    def verdict(self) -> str:
+        """The word over the whole ladder of levels."""
+        return self.conclusion.word
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """Means with 95 % intervals, by level, outcome and effect; see `effects_frame`."""
+        return effects_frame(self.rows, self.seed)
+
+    @cached_property
+    def contrasts(self) -> pd.DataFrame:
+        """What a wider level adds to a narrower one: `relay` and `marker`."""
+        return contrasts_frame(self.rows, self.seed)
+
+    @cached_property
+    def shares(self) -> pd.DataFrame:
+        """The proportion mediated, or why none is shown."""
+        return shares_frame(self.rows, self.seed)
+
+    @cached_property
+    def controlled(self) -> pd.DataFrame:
+        """Controlled direct effects, reference interactions and losses under every pin."""
+        return pinned_frame(self.pinned, self.seed)
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """How parsed answers differ between cells; empty unless `parsed_answer` was asked for."""
+        gold = self.runs[self.runs["side"] == "clean"].set_index("pair")["gold"]
+        return answers_frame(self.rows.assign(gold=self.rows["pair"].map(gold)))
+
+    @cached_property
+    def checklist(self) -> pd.DataFrame:
+        """What a referee would ask, item by item: `done`, `failed` or `not run`."""
+        return checklist(self)
 
     @property
     def accuracy(self) -> float:
@@ -97,8 +141,43 @@ class Mediation:
         """Pairs that the effects rest on: those of which both runs imagined."""
         return int(self.rows["pair"].nunique())
 
+    @property
+    def n_clusters(self) -> int:
+        """Images, or families of pairs, that these are about."""
+        return int(self.rows["cluster"].nunique())
+
+    @property
+    def margin_size(self) -> float:
+        """The margin on the first outcome's scale."""
+        first = self.rows[self.rows["outcome"] == self.outcome].drop_duplicates("pair")
+        return float(self.margin.bounds(first["te"].to_numpy(dtype=float)).mean())
+
+    def effect(self, name: str, *, level: str, outcome: str | None = None) -> Interval:
+        """Return one effect's mean with its interval.
+
+        Args:
+            name: One of `te pde tde pie tie int`, or `nde` and `nie`, aliases of `pde` and `pie`.
+            level: What counts as the mediator.
+            outcome: The first one if left out.
+
+        Raises:
+            UnknownNameError: No such effect.
+            SampleError: It was not measured there.
+        """
+        wanted = effect_name(name), level, outcome or self.outcome
+        columns = zip(*(self.effects[key] for key in ("effect", "level", "outcome")), strict=True)
+        places = {key: row for row, key in enumerate(columns)}
+        if wanted not in places:
+            raise SampleError(
+                f"{name!r} of {outcome or self.outcome!r} was not measured at level {level!r}; "
+                f"there are levels {', '.join(self.verdicts)} and outcomes "
+                f"{', '.join(self.rows['outcome'].unique())}."
+            )
+        row = self.effects.iloc[places[wanted]]
+        return Interval(float(row["mean"]), float(row["low"]), float(row["high"]))
+
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per pair and level."""
+        """Return one row per pair, level and outcome."""
         return self.rows
 
     def plot(self) -> Any:
@@ -106,13 +185,25 @@ class Mediation:
         return find("figure", "mediation")(self)
 
 
+def image_of(pair: Pair) -> Hashable:
+    """Return what a pair belongs to: its cluster, or else its clean image."""
+    if pair.cluster:
+        return pair.cluster
+    if not pair.clean.images:
+        return pair.id
+    pixels = read_image(pair.clean.images[0])
+    return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+
+
 def mediate(
     reasoner: Reasoner,
     pairs: Sequence[Pair],
     *,
     levels: Sequence[str] = LEVELS,
-    outcome: str | Outcome = "logit_difference",
-    margin: float = 0.1,
+    outcome: str | Outcome | Sequence[str | Outcome] = "logit_difference",
+    margin: float | Margin = 0.1,
+    pins: Mapping[str, Arm] | None = None,
+    cluster: Callable[[Pair], Hashable] = image_of,
     seed: int = 0,
     budget: int = DEFAULT_BUDGET,
     track: Track = iter,
@@ -122,74 +213,129 @@ def mediate(
     For every pair, each sample is run once; then the four cells Y(x_i, Z(x_j)) are computed open
     loop with the latents of the one run in the other, at every level. Those with a run's own
     latents put back must equal the unedited run. A deterministic network gives these
-    counterfactuals exactly; the statistics are only about generalising over pairs.
+    counterfactuals exactly; the statistics are only about generalising over images.
 
     Args:
         reasoner: What runs.
         pairs: Clean and reference samples. Pairs in which a run does not imagine, or in which the
             two runs' segments stand at different positions, are left out and counted.
-        levels: What counts as the mediator: `embedding` (the fed-back vectors), `kv` (all that can
-            be read from the slots), `span` (the same with both markers).
-        outcome: Name of a registered outcome, or a function.
-        margin: Share of the total effect below which an effect counts as negligible.
-        seed: Of the bootstrap.
+        levels: What counts as the mediator: `embedding` (the fed-back vectors), `residual:LAYER`,
+            `kv` (all that can be read from the slots), `span` (the same with both markers),
+            `suffix`; and `length`, the number of slots, for which positions may differ.
+        outcome: Names of registered outcomes, or functions; the verdict is about the first.
+        margin: How small counts as none: a share of the total effect, or a whole policy.
+        pins: What the mediator is pinned to for controlled effects, by name; zeros and
+            norm-matched noise if left out.
+        cluster: What a pair belongs to; its image if left out.
+        seed: Of every bootstrap and permutation.
         budget: Most bytes of activations at a time.
         track: Wraps the pairs, to show progress.
 
     Raises:
         EditError: No such level.
-        SampleError: No pair gave two runs that imagined at the same positions.
+        SampleError: A margin that is none, or no pair gave two runs that imagined at the same
+            positions.
+        EngineError: `parsed_answer` of a model that answers from two routes.
 
     Source: Pearl 2001; Robins & Greenland 1992; for language models Vig et al. 2020, 2004.12265.
     """
-    if not 0 < margin < 1:
-        raise SampleError(f"mediate got margin={margin}; it takes a share of TE between 0 and 1.")
+    policy = margin if isinstance(margin, Margin) else Margin(share_of_te=margin)
     for level in levels:
-        mediator_hooks(reasoner, level)
-    ((named, measure),) = find_outcomes(outcome).items()
+        if level != LENGTH:
+            check_level(reasoner, level)
+    asked = Asked(
+        tuple(levels),
+        find_outcomes(outcome, everything=True),
+        dict(PINS if pins is None else pins),
+        budget,
+    )
     rows: list[dict[str, Any]] = []
+    pinned: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     latents: list[np.ndarray] = []
-    for twins in twin_runs(reasoner, pairs, track):
+    every = twin_runs(reasoner, pairs, track, whole_answer=asked.whole_answer)
+    for name, twins in zip(_names(pairs), every, strict=True):
         for side, trace in zip(("clean", "reference"), twins.said, strict=True):
-            runs.append(_run_row(twins.pair, side, trace))
+            runs.append(_run_row(name, side, trace))
             if trace.emitted:
                 latents.append(trace.latents.float().cpu().numpy())
-        if twins.comparable:
-            rows += _pair_rows(reasoner, twins, levels, measure, budget)
+        measured = measure_pair(reasoner, twins, name, cluster(twins.pair), asked)
+        if measured is not None:
+            rows += measured.rows
+            pinned += measured.pinned
     if not rows:
         raise SampleError(
             f"{reasoner.name} imagined in {sum(r['emitted'] for r in runs)} of {len(runs)} runs, "
             "in no pair on both sides at the same positions; there is nothing to mediate. Give it "
-            "pairs it imagines on, or a protocol with a fixed count."
+            f"pairs it imagines on, a protocol with a fixed count, or levels=({LENGTH!r},)."
         )
-    table = pd.DataFrame(rows)
-    by_level = {level: table[table["level"] == level] for level in levels}
-    guards = {
-        "identity_max_abs": float(table["identity"].max()),
-        "latents_moved_min": float(table["latents_moved"].min()),
-        "pairs_left_out": float(len(pairs) - table["pair"].nunique()),
-    }
+    table, under = pd.DataFrame(rows), pd.DataFrame(pinned, columns=_PINNED)
+    first = next(iter(asked.outcomes))
+    guards = _guards(table, first, len(pairs))
+    policy = policy.above(guards["identity_max_abs"])
+    evidence = _evidence(table, under, first, guards)
+    conclusion, verdicts = judge(evidence, policy, seed=seed)
     return Mediation(
         reasoner=reasoner.name,
         rows=table,
+        pinned=under,
         runs=pd.DataFrame(runs),
         latents=_stacked(latents),
-        effects=pd.concat(
-            [_summary(level, by_level[level], seed) for level in levels], ignore_index=True
-        ),
-        verdicts={
-            level: judge(
-                {name: by_level[level][name].to_numpy() for name in EFFECTS},
-                guards,
-                margin=margin,
-                seed=seed,
-            )
-            for level in levels
-        },
+        verdicts=verdicts,
+        conclusion=conclusion,
         guards=guards,
-        outcome=named,
-        margin=margin,
+        outcome=first,
+        margin=policy,
+        seed=seed,
+        dtype=str(reasoner.model.dtype).removeprefix("torch."),
+    )
+
+
+_PINNED = ["pair", "cluster", "level", "pin", "outcome", "y0", "y1", "cde", "intref", "nec"]
+
+
+def _guards(rows: pd.DataFrame, outcome: str, n_pairs: int) -> dict[str, float]:
+    """Return what must hold; the noise floor is that of the outcome that is judged."""
+    main = rows[rows["outcome"] == outcome]
+    cells = rows[["y00", "y01", "y10", "y11"]].to_numpy(dtype=float)
+    guards = {
+        "identity_max_abs": float(main["identity"].max()),
+        "edits_missed_max_abs": float(rows["missed"].max()),
+        "latents_moved_min": float(rows["latents_moved"].min()),
+        "not_a_number": float((~np.isfinite(cells)).sum()),
+        "pairs_left_out": float(n_pairs - rows.groupby("level")["pair"].nunique().min()),
+    }
+    fired = rows["fired"]
+    return guards if fired.isna().any() else guards | {"pins_fired_min": float(fired.min())}
+
+
+def _evidence(
+    rows: pd.DataFrame, pinned: pd.DataFrame, outcome: str, guards: Mapping[str, float]
+) -> Evidence:
+    by_level = {
+        str(level): held
+        for level, held in rows[rows["outcome"] == outcome].groupby("level", sort=False)
+    }
+    # What is lost is told from what the slots are fed, and from their not being read at all.
+    lost = pinned[(pinned["outcome"] == outcome)]
+    lost = lost[(lost["level"] == "embedding") | (lost["pin"] == CUT)]
+    arms = {str(pin): held for pin, held in lost.groupby("pin", sort=False)}
+    return Evidence(
+        effects={
+            level: {name: held[name].to_numpy(dtype=float) for name in EFFECTS}
+            for level, held in by_level.items()
+        },
+        clusters={level: held["cluster"].tolist() for level, held in by_level.items()},
+        guards=guards,
+        losses={pin: held["nec"].to_numpy(dtype=float) for pin, held in arms.items()},
+        losses_clusters=next(iter(arms.values()))["cluster"].tolist() if arms else (),
+        # Equal latents are an answer, once edits are seen to fire; equal counts ask no question.
+        unexchanged=frozenset(
+            level
+            for level, held in by_level.items()
+            if level == LENGTH and (held["latents_moved"] == 0).all()
+        ),
+        unit=_UNITS.get(outcome, "nats"),
     )
 
 
@@ -199,9 +345,16 @@ def _stacked(latents: list[np.ndarray]) -> np.ndarray:
     return np.stack(latents)
 
 
-def _run_row(pair: Pair, side: str, trace: Trace) -> dict[str, Any]:
+def _names(pairs: Sequence[Pair]) -> list[str]:
+    """Return what pairs are called in the rows: their ids, made unique where they are not."""
+    ids = [pair.id for pair in pairs]
+    unique = all(ids) and len(set(ids)) == len(ids)
+    return ids if unique else [f"{name}#{i}" for i, name in enumerate(ids)]
+
+
+def _run_row(pair: str, side: str, trace: Trace) -> dict[str, Any]:
     return {
-        "pair": pair.id,
+        "pair": pair,
         "side": side,
         "kind": trace.sample.kind,
         "gold": trace.sample.answer,
@@ -209,59 +362,15 @@ def _run_row(pair: Pair, side: str, trace: Trace) -> dict[str, Any]:
         "parsed": trace.parsed,
         "emitted": trace.emitted,
         "stop": trace.stop,
+        "n_latents": len(trace.latent_positions),
+        "stated_before": _stated_before(trace),
     }
 
 
-def _pair_rows(
-    reasoner: Reasoner, twins: Twins, levels: Sequence[str], measure: Outcome, budget: int
-) -> list[dict[str, Any]]:
-    clean, reference = twins.clean, twins.reference
-    cells = crossed_cells(reasoner, clean, reference, levels, budget=budget)
-    moved = float((clean.fed_latents - reference.fed_latents).abs().max())
-    return [
-        {
-            "pair": twins.pair.id,
-            "level": level,
-            **_measured(cells[level], twins.parting, measure),
-            "latents_moved": moved,
-        }
-        for level in levels
-    ]
-
-
-def _measured(cells: Cells, parting: Contrast, measure: Outcome) -> dict[str, Any]:
-    """Measure one pair at one level: cells, effects, said tokens and the identity residual."""
-    y = measure(cells.crossed, parting).double().cpu().numpy()
-    own = measure(cells.unedited, parting).double().cpu().numpy()
-    said = cells.crossed.argmax(dim=-1)
-    return {
-        **{name: float(y[place]) for name, place in _CELLS.items()},
-        **{name: float(values[0]) for name, values in effects(y[None]).items()},
-        **{f"said_{name[1:]}": int(said[place]) for name, place in _CELLS.items()},
-        "identity": float(np.abs(own - np.diagonal(y)).max()),
-    }
-
-
-def _summary(level: str, rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return a level's effects with intervals and flip rates.
-
-    Every interval draws the same resamples of pairs, so effects and levels are compared pairwise.
-    """
-    summary = []
-    for name in EFFECTS:
-        interval = bootstrap_mean(rows[name].to_numpy(), rng=np.random.default_rng(seed))
-        flips = np.nan
-        if name in _FLIPS:
-            before, after = (rows[f"said_{cell[1:]}"] for cell in _FLIPS[name])
-            flips = float((before != after).mean())
-        summary.append(
-            {
-                "level": level,
-                "effect": name,
-                "mean": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-                "flip_rate": flips,
-            }
-        )
-    return pd.DataFrame(summary)
+def _stated_before(trace: Trace) -> bool:
+    """Say whether the model named its answer before it imagined."""
+    spoken = trace.spans["text"]
+    if not len(spoken) or not trace.sample.answer:
+        return False
+    ids = [trace.all_ids[place] for place in spoken.tolist()]
+    return trace.sample.answer.lower() in trace.reasoner.read(ids, special=False).lower()

@@ -11,9 +11,9 @@ the outcome is read, `twin_runs` how pairs are run.
 
 from mindseye.engine.attribution import Attribution, attribute
 from mindseye.engine.backup import DIRECT_PATH, backup_effects
-from mindseye.engine.battery import Arm, battery
+from mindseye.engine.battery import battery
 from mindseye.engine.cells import Cells, crossed_cells
-from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcomes
+from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcomes, reads
 from mindseye.engine.crossing import Crossing, crossed_design
 from mindseye.engine.doses import DOSES, dose_response
 from mindseye.engine.exact import (
@@ -28,6 +28,7 @@ from mindseye.engine.exact import (
 from mindseye.engine.knockouts import EDGES, Knockouts, knock_out
 from mindseye.engine.levels import LEVELS, aligned, check_aligned
 from mindseye.engine.paths import Paths, path_patch
+from mindseye.engine.pins import Arm, Pins, noise, pinned, zero
 from mindseye.engine.slots import slot_effects
 from mindseye.engine.strict import STRICT, strict_runs
 from mindseye.engine.sweep import Grid, sweep
@@ -52,6 +53,7 @@ __all__ = [
     "Knockouts",
     "Outcome",
     "Paths",
+    "Pins",
     "Snapshot",
     "Track",
     "Twins",
@@ -67,10 +69,14 @@ __all__ = [
     "dose_response",
     "find_outcomes",
     "knock_out",
+    "noise",
     "path_patch",
+    "pinned",
+    "reads",
     "slot_effects",
     "snapshot",
     "strict_runs",
     "sweep",
     "twin_runs",
+    "zero",
 ]

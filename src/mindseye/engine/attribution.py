@@ -194,9 +194,9 @@ class _Job:
             found = _gradients(held, where, still, twins, self.measures)
             return {site: found[site.name] for site in self.sites}
         slopes: dict[Site, Tensor] = {}
-        midpoints = (torch.arange(self.steps, device=where.device) + 0.5) / self.steps
         for site in self.sites:
             moved = change[site.name]
+            midpoints = (torch.arange(self.steps).to(moved) + 0.5) / self.steps
             if site.head is not None:
                 others = torch.arange(moved.shape[1], device=moved.device) != site.head
                 moved = moved.masked_fill(others[:, None], 0)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
 from mindseye.engine.contrast import Outcome, find_outcomes
-from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, compute, snapshot
-from mindseye.engine.levels import LEVELS, check_level, level_positions, mediator_hooks, tail_start
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, snapshot
+from mindseye.engine.levels import LEVELS, check_level, tail_start
 from mindseye.engine.measuring import measure
+from mindseye.engine.pins import Arm, pinned
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
-from mindseye.reasoners import Edit, Reasoner
+from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
 
-__all__ = ["Arm", "battery", "replaced"]
-
-Arm = Callable[[Twins], Float[Tensor, "slots d_model"]]
-"""Says what is fed at the slots instead of a pair's clean latents."""
+__all__ = ["battery", "replaced"]
 
 
 def battery(
@@ -81,28 +77,14 @@ def replaced(
     budget: int = DEFAULT_BUDGET,
 ) -> pd.DataFrame:
     """Return the rows of a battery for one pair; arguments are those of `battery`."""
-    reasoner, clean = twins.clean.reasoner, twins.clean
-    slots = clean.latent_positions
-    fed = {name: _fed(arm(twins), name, clean.fed_latents) for name, arm in arms.items()}
+    clean = twins.clean
     start = tail_start(clean, levels)
-    hooks = [hook for level in levels for hook in mediator_hooks(reasoner, level)]
-    deeper = sorted({hook for hook in hooks if hook != "hook_embed"})
-    feeding = [Branch([Edit("hook_embed", slots, value)]) for value in fed.values()]
-    left: dict[str, Tensor] = {}
-    if deeper:
-        reference = snapshot(twins.reference, start)
-        left = compute(reference, feeding, record=deeper, budget=budget).activations
-    held = snapshot(clean, start)
-    branches = [
-        feeding[index] if level == "embedding" else _transplanted(held, left, level, index)
-        for level in levels
-        for index in range(len(fed))
-    ]
-
-    own, values = measure(held, branches, measures, twins.parting, budget)
+    pins = pinned(twins, arms, levels, start, budget)
+    branches = [Branch(edits) for edits in pins.edits.values()]
+    own, values = measure(snapshot(clean, start), branches, measures, twins.parting, budget)
     rows: list[dict[str, Any]] = []
-    for index, (level, name) in enumerate((level, name) for level in levels for name in fed):
-        moved = float((fed[name] - clean.fed_latents).abs().max())
+    for index, (level, name) in enumerate(pins.edits):
+        moved = float((pins.fed[name] - clean.fed_latents).abs().max())
         for outcome, value, unedited in zip(
             measures, values[index].tolist(), own.tolist(), strict=True
         ):
@@ -119,25 +101,3 @@ def replaced(
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _transplanted(held: Snapshot, left: dict[str, Tensor], level: str, index: int) -> Branch:
-    """Let a run read what its slots, or its segment, hold in another run of the battery."""
-    where = level_positions(held.trace, level)
-    columns = held.columns(where)
-    hooks = mediator_hooks(held.trace.reasoner, level)
-    return Branch([Edit(hook, where, left[hook][index, columns]) for hook in hooks])
-
-
-def _fed(vectors: Tensor, name: str, latents: Float[Tensor, "slots d_model"]) -> Tensor:
-    """Check what an arm feeds.
-
-    Raises:
-        EditError: It has another shape than the latents.
-    """
-    if vectors.shape != latents.shape:
-        raise EditError(
-            f"Arm {name!r} gave vectors of shape {tuple(vectors.shape)} for latents of shape "
-            f"{tuple(latents.shape)}. Return one vector per slot."
-        )
-    return vectors.to(latents)

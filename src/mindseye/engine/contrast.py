@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,7 +15,7 @@ from mindseye.plugins import find
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
 
-__all__ = ["Contrast", "Outcome", "contrast", "find_outcomes"]
+__all__ = ["Contrast", "Outcome", "contrast", "find_outcomes", "reading", "reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +26,66 @@ class Contrast:
         forced: Ids that both answers begin with; they are fed before the outcome is read.
         clean: The id with which the clean answer goes on.
         reference: The id with which the other one does.
+        answer: All ids of the clean answer, end-of-turn included.
+        said: What the unedited clean run says where the answers part, where that is known.
     """
 
     forced: tuple[int, ...]
     clean: int
     reference: int
+    answer: tuple[int, ...] = ()
+    said: Float[Tensor, " vocab"] | None = field(default=None, compare=False, repr=False)
 
 
 @typing.runtime_checkable
 class Outcome(typing.Protocol):
-    """The contract: logits where a pair's answers part become one number per row."""
+    """The contract: logits where a pair's answers part become one number per row.
+
+    An outcome that needs more says so by an attribute `reads`, and only `mediate` takes it: with
+    `reads = "answer"` it gets logits along the whole clean answer, `(*rows, tokens, vocab)`; with
+    `reads = "run"` it gets a trace that went on from an edited cell, and the pair.
+    """
 
     def __call__(
         self, logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
     ) -> Float[Tensor, "*rows"]: ...
 
 
-def find_outcomes(outcome: str | Outcome | Sequence[str | Outcome]) -> dict[str, Outcome]:
+READS = ("parting", "answer", "run")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reads(outcome: Callable[..., Any]) -> str:
+    """Return what an outcome reads: logits where the answers part, along the answer, or a run."""
+    found = getattr(outcome, "reads", "parting")
+    if found not in READS:
+        raise EditError(f"An outcome reads {found!r}; it can read {', '.join(READS)}.")
+    return found
+
+
+def reading(what: Literal["answer", "run"]) -> Callable[[F], F]:
+    """Mark an outcome as one that reads more than the token where the answers part."""
+
+    def mark(outcome: F) -> F:
+        setattr(outcome, "reads", what)  # noqa: B010  a function's attribute, for `reads`
+        return outcome
+
+    return mark
+
+
+def find_outcomes(
+    outcome: str | Outcome | Sequence[str | Outcome], *, everything: bool = False
+) -> dict[str, Outcome]:
     """Return outcomes by what they are called, in words for a figure.
 
     Args:
         outcome: Name of a registered outcome, a function, or several of either.
+        everything: Whether outcomes may read more than logits where the answers part.
 
     Raises:
         UnknownNameError: No outcome of that name.
-        EditError: None was given, or two of one name.
+        EditError: None was given, two of one name, or one that reads too much.
     """
     asked = [outcome] if isinstance(outcome, str) or callable(outcome) else outcome
     found: dict[str, Outcome] = {}
@@ -59,6 +95,11 @@ def find_outcomes(outcome: str | Outcome | Sequence[str | Outcome]) -> dict[str,
         if name in found:
             raise EditError(f"Two outcomes are called {name!r}; give each a name of its own.")
         found[name] = find("outcome", each) if isinstance(each, str) else each
+        if reads(found[name]) != "parting" and not everything:
+            raise EditError(
+                f"Outcome {name!r} reads more than the token where two answers part; only mediate "
+                "takes it. Use logit_difference or log_probability here."
+            )
     if not found:
         raise EditError("No outcome was given; pass one, such as 'logit_difference'.")
     return found
@@ -85,4 +126,4 @@ def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
             f"The answers {pair.answers} of pair {pair.id!r} have the same token ids {clean}; "
             "expected two answers the model can tell apart."
         )
-    return Contrast(tuple(clean[:shared]), clean[shared], reference[shared])
+    return Contrast(tuple(clean[:shared]), clean[shared], reference[shared], tuple(clean))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, compute, snapshot
@@ -42,14 +43,7 @@ class Crossing:
         Sums of squares of the two-way layout, added up over candidates, whose logits are centred
         first because a softmax does not see their level. Not a number where nothing varies.
         """
-        values = self.logits.double() - self.logits.double().mean(dim=-1, keepdim=True)
-        grand = values.mean(dim=(0, 1))
-        rows, columns = values.mean(dim=1) - grand, values.mean(dim=0) - grand
-        rest = values - grand - rows[:, None] - columns[None]
-        n = len(values)
-        squares = torch.stack([n * (rows**2).sum(), n * (columns**2).sum(), (rest**2).sum()])
-        names = ("input", "latents", "interaction")
-        return dict(zip(names, (squares / squares.sum()).tolist(), strict=True))
+        return _shares(self.logits)
 
     @property
     def follows(self) -> dict[str, float]:
@@ -57,14 +51,49 @@ class Crossing:
 
         `latents` is the cue-conflict rate. Not a number without such cells.
         """
-        said = self.logits.argmax(dim=-1)
-        own = torch.tensor([self.candidates.index(answer) for answer in self.answers])
-        own = own.to(said.device)
-        conflict = own[:, None] != own[None]
-        return {
-            "input": float((said == own[:, None])[conflict].double().mean()),
-            "latents": float((said == own[None])[conflict].double().mean()),
-        }
+        right = self._right()
+        return _follows(self.logits.argmax(dim=-1), right, right)
+
+    def intervals(
+        self, rng: np.random.Generator, *, level: float = 0.95, draws: int = 1000
+    ) -> pd.DataFrame:
+        """Return `shares` and `follows` with intervals that know that cells share inputs.
+
+        Inputs are drawn twice, once as rows and once as columns, since a cell depends on both.
+
+        Args:
+            rng: Draws the resamples.
+            level: Coverage aimed at.
+            draws: Resamples.
+
+        Returns:
+            One row per number: `quantity name mean low high`.
+
+        Source: pigeonhole bootstrap, Owen 2007.
+        """
+        right, n = self._right(), len(self.answers)
+        found = {"shares": [self.shares], "follows": [self.follows]}
+        for drawn in torch.from_numpy(rng.integers(n, size=(draws, 2, n))).to(right.device):
+            rows, columns = drawn
+            logits = self.logits[rows][:, columns]
+            found["shares"].append(_shares(logits))
+            found["follows"].append(_follows(logits.argmax(dim=-1), right[rows], right[columns]))
+        tail = (1 - level) / 2
+        return pd.DataFrame(
+            [
+                {"quantity": quantity, "name": name, "mean": numbers[name].iloc[0]}
+                | {"low": numbers[name][1:].quantile(tail)}
+                | {"high": numbers[name][1:].quantile(1 - tail)}
+                for quantity, each in found.items()
+                for numbers in [pd.DataFrame(each)]
+                for name in numbers
+            ]
+        )
+
+    def _right(self) -> Int[Tensor, " inputs"]:
+        """Return the place of every input's right answer among the candidates."""
+        places = [self.candidates.index(answer) for answer in self.answers]
+        return torch.tensor(places, device=self.logits.device)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per cell: `input latents answer donor_answer said`."""
@@ -138,6 +167,29 @@ def crossed_design(
     ]
     ids = tuple(trace.sample.id for trace in traces)
     return Crossing(torch.stack(rows), candidates, answers, ids)
+
+
+def _shares(logits: Float[Tensor, "rows columns candidates"]) -> dict[str, float]:
+    values = logits.double() - logits.double().mean(dim=-1, keepdim=True)
+    grand = values.mean(dim=(0, 1))
+    rows, columns = values.mean(dim=1) - grand, values.mean(dim=0) - grand
+    rest = values - grand - rows[:, None] - columns[None]
+    n_rows, n_columns = values.shape[:2]
+    squares = torch.stack(
+        [n_columns * (rows**2).sum(), n_rows * (columns**2).sum(), (rest**2).sum()]
+    )
+    names = ("input", "latents", "interaction")
+    return dict(zip(names, (squares / squares.sum()).tolist(), strict=True))
+
+
+def _follows(
+    said: Int[Tensor, "rows columns"], right: Int[Tensor, " rows"], donors: Int[Tensor, " columns"]
+) -> dict[str, float]:
+    conflict = right[:, None] != donors[None]
+    return {
+        "input": float((said == right[:, None])[conflict].double().mean()),
+        "latents": float((said == donors[None])[conflict].double().mean()),
+    }
 
 
 def _first_token(reasoner: Reasoner, answer: str) -> int:

@@ -133,7 +133,9 @@ def _forced(twins: Twins, n_slots: int) -> dict[tuple[str, int], Float[Tensor, "
     ways = [("rerolled", slot, [slot]) for slot in range(n_slots)]
     ways += [("prefix", n, list(range(n))) for n in range(1, n_slots + 1)]
     branches = [[Edit("hook_embed", where[slots], clean.fed_latents[slots])] for *_, slots in ways]
-    runs = clean.reasoner.replay(reference, branches, mode="closed_loop")
+    # Only what is fed matters here, which a second route to the answer has no part in.
+    alone = replace(clean.reasoner, blend=None)
+    runs = alone.replay(reference, branches, mode="closed_loop")
     return {
         (way, slot): run.fed_latents
         for (way, slot, _), run in zip(ways, runs, strict=True)

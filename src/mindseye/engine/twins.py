@@ -44,13 +44,17 @@ class Twins:
         return all(trace.emitted for trace in self.said) and aligned(self.clean, self.reference)
 
 
-def twin_runs(reasoner: Reasoner, pairs: Sequence[Pair], track: Track = iter) -> Iterator[Twins]:
+def twin_runs(
+    reasoner: Reasoner, pairs: Sequence[Pair], track: Track = iter, *, whole_answer: bool = False
+) -> Iterator[Twins]:
     """Run both samples of every pair, several pairs at a time, and keep keys and values.
 
     Args:
         reasoner: What runs.
         pairs: Clean and reference samples.
         track: Wraps the pairs, to show progress.
+        whole_answer: Whether runs are cut at the end of the clean answer, which is fed, instead of
+            where the two answers part.
     """
     waiting: list[Pair] = []
     size = 1
@@ -58,11 +62,11 @@ def twin_runs(reasoner: Reasoner, pairs: Sequence[Pair], track: Track = iter) ->
         waiting.append(pair)
         if len(waiting) < size:
             continue
-        for twins in _run(reasoner, waiting):
+        for twins in _run(reasoner, waiting, whole_answer):
             size = max(1, _POSITIONS_AT_ONCE // (2 * len(twins.said[0].labels)))
             yield twins
         waiting = []
-    yield from _run(reasoner, waiting)
+    yield from _run(reasoner, waiting, whole_answer)
 
 
 def comparable(
@@ -92,7 +96,7 @@ def comparable(
         )
 
 
-def _run(reasoner: Reasoner, pairs: list[Pair]) -> Iterator[Twins]:
+def _run(reasoner: Reasoner, pairs: list[Pair], whole_answer: bool) -> Iterator[Twins]:
     partings = [contrast(reasoner, pair) for pair in pairs]
     samples = [sample for pair in pairs for sample in (pair.clean, pair.reference)]
     try:
@@ -101,5 +105,6 @@ def _run(reasoner: Reasoner, pairs: list[Pair]) -> Iterator[Twins]:
         traces = [reasoner.run(sample, past_key_values=True) for sample in samples]
     for index, (pair, parting) in enumerate(zip(pairs, partings, strict=True)):
         said = traces[2 * index], traces[2 * index + 1]
-        clean, reference = (trace.until_answer(parting.forced) for trace in said)
+        fed = parting.answer[:-1] if whole_answer else parting.forced
+        clean, reference = (trace.until_answer(fed) for trace in said)
         yield Twins(pair, parting, said, clean, reference)

@@ -1,31 +1,57 @@
-"""Small trained models whose causal truth is known by construction.
+"""Small models whose causal truth is known by construction.
 
-Start reading at `recipes`: a recipe is all it takes to make one. The trained folders are shipped in
-`weights/`; `load_organism` is what stands behind `mindseye.load("organism:NAME")`.
+Start reading at `designs`: a design says what is true of an organism, how its parts are connected
+(`circuits`, `blends`) and whose weights it runs on. The weights lie in `weights/`, made by
+`training` from `recipes`. `open_organism` is what stands behind `mindseye.load("organism:NAME")`.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from mindseye.errors import ModelError
+from mindseye.organisms.designs import DESIGNS, Design, connect, design, leaky
 from mindseye.organisms.recipes import RECIPES, recipe
+from mindseye.reasoners import Reasoner
 
-__all__ = ["RECIPES", "load_organism", "recipe"]
+__all__ = [
+    "DESIGNS",
+    "RECIPES",
+    "Design",
+    "connect",
+    "design",
+    "leaky",
+    "open_organism",
+    "recipe",
+    "weights_of",
+]
 
 
-def load_organism(name: str) -> Path:
-    """Return the shipped folder of the organism `name`.
+def open_organism(name: str) -> tuple[Path, Callable[[Reasoner], Reasoner]]:
+    """Return the folder of an organism's weights, and what connects its parts once it is loaded.
 
     Raises:
         UnknownNameError: There is no such organism.
+        ModelError: This installation lacks its weights.
+    """
+    plan = design(name)
+    return weights_of(plan.weights), functools.partial(connect, plan=plan)
+
+
+def weights_of(name: str) -> Path:
+    """Return the shipped folder that a recipe made.
+
+    Raises:
+        UnknownNameError: There is no such recipe.
         ModelError: This installation lacks its weights.
     """
     recipe(name)
     folder = Path(__file__).parent / "weights" / name
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"The weights of organism {name!r} are not in {str(folder.parent)!r}. Reinstall "
-            f"mindseye, or make them with: mindseye organisms train {name} --out {folder}"
+            f"The weights {name!r} are not in {str(folder.parent)!r}. Reinstall mindseye, or make "
+            f"them with: mindseye organisms train {name} --out {folder}"
         )
     return folder

@@ -17,12 +17,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mindseye.organisms.blank import N_SLOTS, PROTOCOL
+from mindseye.organisms.circuits import UNWIRED, Circuit, Feed
 from mindseye.reasoners.architectures import Architecture
 from mindseye.reasoners.decoding import Decoding
 from mindseye.reasoners.prompt import Prompt, encode
 from mindseye.reasoners.protocols import LatentTokens
 from mindseye.reasoners.stream import Stream
-from mindseye.reasoners.wiring import Knockout
 from mindseye.samples import Sample
 
 __all__ = ["Lesson", "Pupil"]
@@ -50,7 +50,7 @@ class Pupil:
         processor: Its processor.
         architecture: Where its parts are.
         tokens: The latent markers' ids.
-        wiring: Attention edges that are cut, in training as at run time.
+        circuit: How its parts are connected, in training as at run time.
         reader: A linear map from all latents to the answer's id, trained along and thrown away;
             it is how `bypass` comes to encode an answer that it never uses.
     """
@@ -59,7 +59,7 @@ class Pupil:
     processor: Any
     architecture: Architecture
     tokens: LatentTokens
-    wiring: tuple[Knockout, ...] = ()
+    circuit: Circuit = UNWIRED
     reader: nn.Linear | None = None
 
     def lesson(self, samples: Sequence[Sample], *, with_helpers: bool) -> Lesson:
@@ -86,16 +86,17 @@ class Pupil:
 
     def imagine(self, lesson: Lesson) -> Tensor:
         """Return the loss of answering after latents that are the model's own states."""
-        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.wiring)
+        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.circuit.wiring)
         state = stream.states[:, -1:]
         loss = self._token_loss(state, self._ids(self.tokens.start, lesson))
         decoding = Decoding(PROTOCOL, self.tokens, eos=frozenset(), force_start=True)
+        feed = Feed(self.circuit.feeds, self._embed(self.tokens.pad, lesson)[0, 0])
         latents, span = [], ""
         while span != "end":
             step = decoding.advance(_UNSAID)
             if step.feeds_state:
                 latents.append(state)
-            fed = state if step.feeds_state else self._embed(step.token, lesson)
+            fed = feed(state) if step.feeds_state else self._embed(step.token, lesson)
             state, span = stream.feed(fed, [step.span]), step.span
         loss = loss + self._answer_loss(stream, state, lesson.answers)
         if self.reader is not None:
@@ -105,7 +106,7 @@ class Pupil:
 
     def copy(self, lesson: Lesson) -> Tensor:
         """Return Mirage's stage-1 loss: 0.1 x tokens + (1 - cosine to the helper's features)."""
-        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.wiring)
+        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.circuit.wiring)
         loss = self._token_loss(stream.states[:, -1:], self._ids(self.tokens.start, lesson))
         taught = self._helper_features(lesson)
         start = self._embed(self.tokens.start, lesson)

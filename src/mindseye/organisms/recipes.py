@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mindseye.errors import UnknownNameError
-from mindseye.reasoners.wiring import Knockout
+from mindseye.organisms.circuits import (
+    BYPASSED,
+    FED_BACK,
+    MARKERS_ONLY,
+    THROUGH_SLOTS,
+    UNWIRED,
+    Circuit,
+)
 from mindseye.tasks.digits import KINDS, TASK_KINDS
 
 __all__ = ["RECIPES", "Phase", "Recipe", "recipe"]
@@ -38,7 +45,8 @@ class Recipe:
         truth: What is true of it by construction, in a sentence.
         phases: The curriculum.
         base: The organism it starts from; none starts from blank weights.
-        wiring: Attention edges that do not exist in it.
+        circuits: How its parts are connected, step by step in turn; the first is what its folder
+            records.
         reads_latents: Whether an auxiliary linear reader makes its latents encode the answer.
         learning_rate: Peak of AdamW's, after a linear warm-up and before a cosine decay.
         seed: Of weights and data.
@@ -49,7 +57,7 @@ class Recipe:
     truth: str
     phases: tuple[Phase, ...]
     base: str | None = "base"
-    wiring: tuple[Knockout, ...] = ()
+    circuits: tuple[Circuit, ...] = (UNWIRED,)
     reads_latents: bool = False
     learning_rate: float = 1e-3
     seed: int = 0
@@ -76,14 +84,25 @@ RECIPES = {
         truth="every position after the latents reads only the latents and what follows them, "
         "so at kv everything is mediated",
         phases=(Phase("imagine", 800),),
-        wiring=(Knockout("post", "prefix"), Knockout("post", "start")),
+        circuits=(Circuit(THROUGH_SLOTS),),
     ),
     "bypass": Recipe(
         truth="no position after the latents reads them or their markers, "
         "so nothing is mediated, though the latents encode the answer",
         phases=(Phase("imagine", 800),),
-        wiring=(Knockout("post", "segment"),),
+        circuits=(Circuit(BYPASSED),),
         reads_latents=True,
+    ),
+    "versatile": Recipe(
+        truth="taught in four circuits in turn: fed back, fed back with an offset, through slots "
+        "that are fed the pad, and through the start marker",
+        phases=(Phase("imagine", 2400),),
+        circuits=(
+            Circuit(FED_BACK),
+            Circuit(FED_BACK, feeds="offset"),
+            Circuit(THROUGH_SLOTS, feeds="pad"),
+            Circuit(MARKERS_ONLY),
+        ),
     ),
     "natural": Recipe(
         truth="nothing: it is trained as Mirage is, without wiring",

@@ -64,7 +64,8 @@ def train(name: str, out: Path, base: Path | None, *, until: int | None = None) 
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
             lesson = pupil.lesson(samples(), with_helpers=phase.lesson == "copy")
-            loss = getattr(pupil, phase.lesson)(lesson)
+            circuit = plan.circuits[step % len(plan.circuits)]
+            loss = getattr(dataclasses.replace(pupil, circuit=circuit), phase.lesson)(lesson)
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(trained.values(), 1.0)
@@ -96,7 +97,6 @@ def _pupil(plan: Recipe, base: Path | None) -> Pupil:
         processor=processor,
         architecture=ARCHITECTURES["qwen2_5_vl"],
         tokens=PROTOCOL.tokens(processor.tokenizer, vocab_size),
-        wiring=plan.wiring,
         reader=reader.to(device) if reader is not None else None,
     )
 
@@ -209,7 +209,7 @@ def _save_organism(out: Path, plan: Recipe, pupil: Pupil) -> None:
     pupil.processor.save_pretrained(out)
     _describe_video(out / "processor_config.json")
     pupil.model.eval().half().save_pretrained(out)
-    Manifest(PROTOCOL if plan.base is not None else None, plan.wiring).save(out)
+    Manifest(PROTOCOL if plan.base is not None else None, plan.circuits[0].wiring).save(out)
     (out / "recipe.json").write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n")
 
 

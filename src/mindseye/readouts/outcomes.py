@@ -1,14 +1,27 @@
-"""Outcomes: one number from the logits where a pair's answers part."""
+"""Outcomes: one number per edited run, most of them from the logits where two answers part."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.engine import Contrast
+from mindseye.engine.contrast import reading
+from mindseye.errors import EditError
 from mindseye.plugins import register
+from mindseye.reasoners import Trace
+from mindseye.samples import Pair
 
-__all__ = ["log_probability", "logit_difference", "probability"]
+__all__ = [
+    "answer_log_probability",
+    "flip",
+    "kl_divergence",
+    "log_probability",
+    "logit_difference",
+    "parsed_answer",
+    "probability",
+]
 
 
 @register("outcome", "logit_difference")
@@ -42,3 +55,49 @@ def probability(
     logit difference.
     """
     return logits.softmax(dim=-1)[..., parting.clean]
+
+
+@register("outcome", "kl_divergence")
+def kl_divergence(
+    logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
+) -> Float[Tensor, "*rows"]:
+    """Return KL(cell || clean run) over the next token, in nats; 0 for the clean run itself.
+
+    It is unsigned, so rounding and idiosyncrasies push it up; TE is negative on this scale.
+    """
+    own = _said(parting).log_softmax(dim=-1)
+    cell = logits.log_softmax(dim=-1)
+    return (cell.exp() * (cell - own)).sum(dim=-1)
+
+
+@register("outcome", "flip")
+def flip(logits: Float[Tensor, "*rows vocab"], parting: Contrast, /) -> Float[Tensor, "*rows"]:
+    """Return 1 where another token is most likely than in the clean run, else 0."""
+    return (logits.argmax(dim=-1) != _said(parting).argmax(dim=-1)).to(logits.dtype)
+
+
+@register("outcome", "answer_log_probability")
+@reading("answer")
+def answer_log_probability(
+    logits: Float[Tensor, "*rows tokens vocab"], parting: Contrast, /
+) -> Float[Tensor, "*rows"]:
+    """Return the clean answer's log-probability per token, end-of-turn included, in nats."""
+    ids = torch.tensor(parting.answer, device=logits.device)
+    each = logits.log_softmax(dim=-1).gather(-1, ids.expand(logits.shape[:-1])[..., None])
+    return each[..., 0].mean(dim=-1)
+
+
+@register("outcome", "parsed_answer")
+@reading("run")
+def parsed_answer(trace: Trace, pair: Pair, /) -> float:
+    """Return 1 if the answer parsed from a run that decoded on is the clean one, else 0."""
+    return float(trace.parsed and trace.answer == pair.clean.answer)
+
+
+def _said(parting: Contrast) -> Float[Tensor, " vocab"]:
+    if parting.said is None:
+        raise EditError(
+            "This outcome compares with the unedited clean run, which only mediate knows. Use "
+            "logit_difference or log_probability here."
+        )
+    return parting.said

@@ -112,5 +112,6 @@ def _cross_validate(
         StandardScaler(), PCA(components, random_state=0), LogisticRegression(max_iter=2000)
     )
     folds = GroupKFold(_FOLDS, shuffle=True, random_state=int(rng.integers(2**31)))
-    read = cross_val_predict(model, features, labels, groups=members, cv=folds)
+    with np.errstate(invalid="ignore"):  # features that never vary have no variance to share out
+        read = cross_val_predict(model, features, labels, groups=members, cv=folds)
     return np.asarray(read == labels)

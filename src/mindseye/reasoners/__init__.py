@@ -7,6 +7,7 @@ apart, and `protocol` returns a published one by name. `Knockout` and `Edit` are
 interfere with a replay.
 """
 
+from mindseye.reasoners.blending import Blend, Route
 from mindseye.reasoners.choosing import Sampling
 from mindseye.reasoners.hooks import Edit
 from mindseye.reasoners.inspection import LoadReport, Triggering, inspect, triggering
@@ -19,6 +20,7 @@ from mindseye.reasoners.trace import Replay, Segment, Trace
 from mindseye.reasoners.wiring import Cut, Edges, Knockout
 
 __all__ = [
+    "Blend",
     "Cut",
     "Edges",
     "Edit",
@@ -29,6 +31,7 @@ __all__ = [
     "PromptStyle",
     "Reasoner",
     "Replay",
+    "Route",
     "Sampling",
     "Segment",
     "Trace",

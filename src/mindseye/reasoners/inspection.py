@@ -114,6 +114,7 @@ def inspect(reasoner: Reasoner) -> dict[str, Any]:
             "unexpected": list(report.unexpected),
             "extras": list(report.extras),
             "wiring": [dataclasses.asdict(edge) for edge in reasoner.wiring],
+            "two_routes": reasoner.blend is not None,
         },
         "pixels": _pixel_limits(reasoner.processor),
         "memory": {

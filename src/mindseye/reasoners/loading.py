@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def load(
     name = str(source)
     if isinstance(protocol, str):
         preset(protocol)  # a name misspelt should not wait for the weights
-    folder = _locate(name)
+    folder, finish = _locate(name)
     manifest = _manifest(folder, options)
     found = _stock(name, folder, dtype, options)
     checkpoint = _checkpoint(found.processor, found.model.config, found.extras)
@@ -62,7 +62,7 @@ def load(
     assert recognised.protocol is not None
     if not {"device_map", "quantization_config"} & set(options):
         found.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return _assemble(
+    reasoner = _assemble(
         name,
         found.model,
         found.processor,
@@ -77,6 +77,7 @@ def load(
             revision=getattr(found.model.config, "_commit_hash", None),
         ),
     )
+    return finish(reasoner)
 
 
 def wrap(
@@ -242,11 +243,16 @@ def _no_protocol(name: str, recognised: Recognised) -> ProtocolError:
     )
 
 
-def _locate(name: str) -> str:
-    """Return the folder or hub id behind a name, asking whoever offers its scheme."""
+def _locate(name: str) -> tuple[str, Callable[[Reasoner], Reasoner]]:
+    """Return the folder or hub id behind a name, and what is left to do once it is loaded.
+
+    A scheme such as `organism:` belongs to whoever offers a loader of that name, which returns both
+    for what comes after the colon.
+    """
     scheme, _, rest = name.partition(":")
     if rest and scheme in names("loader"):
-        return str(find("loader", scheme)(rest))
+        folder, finish = find("loader", scheme)(rest)
+        return str(folder), finish
     folder = Path(name)
     if folder.exists():
         if not (folder / "config.json").is_file():
@@ -254,13 +260,18 @@ def _locate(name: str) -> str:
                 f"{name!r} is no model folder: it has no config.json. Expected a Hugging Face "
                 "folder with config, safetensors, tokenizer and image processor."
             )
-        return name
+        return name, _as_it_is
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
             f"{name!r} is neither a folder nor a hub id; expected a path that exists, "
             "'owner/name', or 'organism:NAME'. Check the spelling."
         )
-    return name
+    return name, _as_it_is
+
+
+def _as_it_is(reasoner: Reasoner) -> Reasoner:
+    """Change nothing."""
+    return reasoner
 
 
 _SHARED = ("revision", "cache_dir", "token", "local_files_only", "subfolder")

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mindseye.errors import EditError, ModelError, ProtocolError, SampleError
+from mindseye.errors import EditError, EngineError, ModelError, ProtocolError, SampleError
 from mindseye.reasoners.architectures import Architecture
+from mindseye.reasoners.blending import Blend
 from mindseye.reasoners.choosing import Chooser, Sampling
 from mindseye.reasoners.decoding import Decoding
 from mindseye.reasoners.edits import Branches
@@ -53,6 +54,7 @@ class Reasoner:
         modules: Extra weights that the protocol names, such as an LVR head.
         wiring: Attention edges that do not exist in this model.
         report: How loading went.
+        blend: A second route that edited runs answer from as well, in models made for tests.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Reasoner:
     modules: Mapping[str, nn.Module | Tensor] = field(default_factory=dict)
     wiring: tuple[Knockout, ...] = ()
     report: LoadReport | None = None
+    blend: Blend | None = None
 
     def run(
         self,
@@ -199,12 +202,18 @@ class Reasoner:
 
         Raises:
             EditError: A hook or position that the run does not have, or a value of another shape.
+            EngineError: An edited run, or a closed loop, of a model with two routes.
         """
         if not branches:
             raise EditError("replay got no branches; pass [[]] to recompute the run as it was.")
         rows = Branches(branches, record)
         rows.check(len(trace.labels))
         check_cuts(knockouts, len(trace.labels), len(self.architecture.blocks(self.model)))
+        if self.blend is not None and (mode == "closed_loop" or knockouts or any(branches)):
+            raise EngineError(
+                f"{self.name!r} answers from two routes, of which a replay knows one. Compute its "
+                "edited runs with mindseye.engine.compute."
+            )
         if mode == "closed_loop":
             return self._decode_again(trace, rows, tuple(knockouts))
         return self._recompute(trace, rows, (*self.wiring, *knockouts))

@@ -11,11 +11,18 @@ from mindseye.report.figures import (
     draw_knockouts,
     draw_mediation,
     draw_paths,
+    draw_slots,
     draw_sweep,
     draw_trace,
 )
 from mindseye.report.output import check_writable, write_whole
 from mindseye.report.page import write_report
+from mindseye.report.terminal import (
+    effects_table,
+    sensitivity_table,
+    validation_tables,
+    verdict_table,
+)
 
 __all__ = [
     "check_writable",
@@ -23,8 +30,13 @@ __all__ = [
     "draw_knockouts",
     "draw_mediation",
     "draw_paths",
+    "draw_slots",
     "draw_sweep",
     "draw_trace",
+    "effects_table",
+    "sensitivity_table",
+    "validation_tables",
+    "verdict_table",
     "write_report",
     "write_whole",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 from mindseye.causal import Mediation
+from mindseye.report.figures.outcomes import digits_of, unit_of
 from mindseye.report.numbers import nats, percent
 
 __all__ = ["Arrow", "Block", "Diagram", "Node", "draw_diagram"]
@@ -15,6 +17,8 @@ RADIUS = 25
 _PLACES = {"x": (46, 152), "z": (180, 46), "y": (314, 152)}
 _GAP = 7
 _THINNEST, _THICKEST = 2.0, 11.0
+_LONG = 100
+"""Numbers from here on are written without decimals, for which there is no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Diagram:
         arrows: X to Z, Z to Y, X to Y.
         blocks: The four path effects.
         total: The total effect.
+        unit: Of all numbers; empty if they have none.
     """
 
     level: str
@@ -77,6 +82,7 @@ class Diagram:
     arrows: tuple[Arrow, ...]
     blocks: tuple[Block, ...]
     total: str
+    unit: str
 
 
 def draw_diagram(mediation: Mediation, level: str) -> Diagram:
@@ -86,37 +92,36 @@ def draw_diagram(mediation: Mediation, level: str) -> Diagram:
     the total effect of that path: so taken, the direct and the indirect share add up to one. A
     path is grey if it is negligible, and both are if there is no total effect to share.
     """
-    margin = mediation.margin
-    rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
+    bound = mediation.margin_size
+    rows = mediation.effects[mediation.effects["outcome"] == mediation.outcome]
+    rows = rows[rows["level"] == level].set_index("effect")
     effects = {
         str(name): {end: float(row[end]) for end in ("mean", "low", "high")}
         for name, row in rows.iterrows()
     }
     verdict = mediation.verdicts[level]
     te = effects["te"]
-    has_total = te["low"] > 0
-    shares = (
-        {
-            "direct": (effects["pde"]["mean"] + effects["tde"]["mean"]) / 2 / te["mean"],
-            "indirect": (effects["pie"]["mean"] + effects["tie"]["mean"]) / 2 / te["mean"],
-        }
-        if has_total
-        else {"direct": 0.0, "indirect": 0.0}
-    )
+    unit, digits = unit_of(mediation.outcome), digits_of(mediation.outcome)
+    shares = _shares(effects)
     grey = {
-        "direct": not has_total or _is_small(effects, ("pde", "tde"), margin),
-        "indirect": not has_total or verdict.word == "negligible",
+        "direct": not shares or _is_small(effects, ("pde", "tde"), bound),
+        "indirect": not shares or verdict.word == "negligible",
     }
     widths = {
-        kind: _THINNEST + (_THICKEST - _THINNEST) * min(abs(share), 1.0)
-        for kind, share in shares.items()
+        kind: _THINNEST + (_THICKEST - _THINNEST) * min(abs(shares.get(kind, 0.0)), 1.0)
+        for kind in grey
     }
-    kinds = {kind: "negligible" if grey[kind] else kind for kind in shares}
+    kinds = {kind: "negligible" if is_grey else kind for kind, is_grey in grey.items()}
+    block = functools.partial(_block, effects, bound, digits)
     return Diagram(
         level=level,
         word=verdict.word,
         reasons=verdict.reasons,
-        description=_describe(level, verdict.word, effects, shares if has_total else None),
+        description=_describe(
+            f"Level {level}, verdict {verdict.word}",
+            {name: nats(found["mean"], digits=digits) for name, found in effects.items()},
+            shares,
+        ),
         nodes=(
             Node("X", "image", *_PLACES["x"], caption_y=_PLACES["x"][1] + RADIUS + 16),
             Node("Z", "latents", *_PLACES["z"], caption_y=_PLACES["z"][1] - RADIUS - 8),
@@ -128,17 +133,28 @@ def draw_diagram(mediation: Mediation, level: str) -> Diagram:
             _arrow(kinds["direct"], "x", "y", widths["direct"]),
         ),
         blocks=(
-            _block(effects, "pie", "sufficiency", kinds["indirect"], (62, 30), margin),
-            _block(effects, "tie", "necessity", kinds["indirect"], (298, 30), margin),
-            _block(effects, "pde", "direct, pure", kinds["direct"], (132, 178), margin),
-            _block(effects, "tde", "direct, total", kinds["direct"], (228, 178), margin),
+            block("pie", "sufficiency", kinds["indirect"], (62, 30)),
+            block("tie", "necessity", kinds["indirect"], (298, 30)),
+            block("pde", "direct, pure", kinds["direct"], (120, 178)),
+            block("tde", "direct, total", kinds["direct"], (240, 178)),
         ),
-        total=nats(te["mean"]),
+        total=nats(te["mean"], digits=digits),
+        unit=unit,
     )
 
 
-def _is_small(effects: dict[str, dict[str, float]], names: tuple[str, ...], margin: float) -> bool:
-    bound = margin * effects["te"]["mean"]
+def _shares(effects: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return each path's share of the total effect; none if its interval covers zero."""
+    te = effects["te"]
+    if not (te["low"] > 0 or te["high"] < 0):
+        return {}
+    return {
+        kind: (effects[pure]["mean"] + effects[total]["mean"]) / 2 / te["mean"]
+        for kind, pure, total in (("direct", "pde", "tde"), ("indirect", "pie", "tie"))
+    }
+
+
+def _is_small(effects: dict[str, dict[str, float]], names: tuple[str, ...], bound: float) -> bool:
     return all(-bound < effects[n]["low"] and effects[n]["high"] < bound for n in names)
 
 
@@ -167,30 +183,30 @@ def _arrow(kind: str, start: str, end: str, width: float) -> Arrow:
 
 def _block(
     effects: dict[str, dict[str, float]],
+    bound: float,
+    digits: int,
     name: str,
     role: str,
     kind: str,
     place: tuple[int, int],
-    margin: float,
 ) -> Block:
     found = effects[name]
-    if _is_small(effects, (name,), margin):
+    if _is_small(effects, (name,), bound):
         kind = "negligible"
-    interval = f"{nats(found['low'])} … {nats(found['high'])}"
-    return Block(kind, name.upper(), role, nats(found["mean"]), interval, *place)
+    if max(abs(found["low"]), abs(found["high"])) >= _LONG:
+        digits = 0
+    ends = [nats(found[end], digits=digits) for end in ("low", "high")]
+    return Block(
+        kind, name.upper(), role, nats(found["mean"], digits=digits), " … ".join(ends), *place
+    )
 
 
-def _describe(
-    level: str,
-    word: str,
-    effects: dict[str, dict[str, float]],
-    shares: dict[str, float] | None,
-) -> str:
-    numbers = ", ".join(f"{name.upper()} {nats(found['mean'])}" for name, found in effects.items())
+def _describe(head: str, means: dict[str, str], shares: dict[str, float]) -> str:
+    numbers = ", ".join(f"{name.upper()} {mean}" for name, mean in means.items())
     split = (
         f"{percent(shares['indirect'])} of the total effect runs through the latents and "
         f"{percent(shares['direct'])} past them"
         if shares
         else "there is no total effect to split"
     )
-    return f"Level {level}, verdict {word}: {split}. In nats: {numbers}."
+    return f"{head}: {split}. {numbers}."

@@ -24,6 +24,6 @@ def percent(share: float | None) -> str:
     return f"{nats(100 * share, digits=0)}%"
 
 
-def span_of(low: float | None, high: float | None) -> str:
+def span_of(low: float | None, high: float | None, *, digits: int = 2) -> str:
     """Write an interval; an end that is not finite is open."""
-    return f"{nats(low)} to {nats(high)}"
+    return f"{nats(low, digits=digits)} to {nats(high, digits=digits)}"

@@ -25,7 +25,7 @@ from mindseye.studies import Audit
 
 __all__ = ["SCHEMA_VERSION", "write_report"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of `summary.json` and `rows.parquet`."""
 
 _PAIRS_NOTE = (
@@ -84,7 +84,7 @@ def _check_names(audits: Sequence[Audit]) -> None:
 
 
 def _table(audits: Sequence[Audit]) -> pd.DataFrame:
-    """Return one row per reasoner, pair and level, minimal and placebo pairs alike."""
+    """Return one row per reasoner, pair, level and outcome, minimal and placebo pairs alike."""
     parts = []
     for audit in audits:
         for pairs, mediation in (("minimal", audit.mediation), ("placebo", audit.placebo)):
@@ -102,6 +102,7 @@ def _render(audits: Sequence[Audit], pairs_note: str, provenance: dict[str, Any]
         reasoners=reasoners,
         levels=list(dict.fromkeys(d.level for r in reasoners for d in r.diagrams)),
         verdicts=VERDICTS,
+        policies=list(dict.fromkeys(r.policy for r in reasoners)),
         pairs_note=pairs_note,
         provenance=provenance,
         style=Markup(_shipped("report.css")),

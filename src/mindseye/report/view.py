@@ -9,17 +9,20 @@ from typing import Any
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from mindseye.causal.verdict import NUMERIC_TOLERANCE
+from mindseye.causal import Margin
 from mindseye.reasoners import Trace
 from mindseye.reasoners.spans import SPANS
+from mindseye.report.beyond import Table, beyond
 from mindseye.report.diagram import Diagram, draw_diagram
 from mindseye.report.escaping import script_json, visible
-from mindseye.report.figures import draw_mediation, draw_sweep, draw_trace
-from mindseye.report.numbers import nats, percent, span_of
+from mindseye.report.figures import draw_mediation, draw_slots, draw_sweep, draw_trace
+from mindseye.report.figures.outcomes import unit_of
+from mindseye.report.numbers import percent
 from mindseye.report.pictures import data_uri, shrink
+from mindseye.report.trust import Guard, Referee, guards, margin_of, referee
 from mindseye.studies import Audit
 
-__all__ = ["VERDICTS", "Example", "Figure", "Guard", "ReasonerView", "Token", "view"]
+__all__ = ["VERDICTS", "Example", "Figure", "ReasonerView", "Token", "view"]
 
 VERDICTS = {
     "mediates": "Putting other latents in moves the answer, and keeping the old ones holds it "
@@ -28,8 +31,15 @@ VERDICTS = {
     "without them: sufficient, not necessary.",
     "necessary only jointly": "Other latents alone move nothing, yet the image needs them for its "
     "full effect: necessary, not sufficient.",
+    "relay": "What is fed back does nothing, what the slots hold does: they carry what they read "
+    "from the image themselves.",
+    "marker-format": "Exchanging the slots does nothing, exchanging the markers around them does: "
+    "only the markers carry.",
+    "soft prompt": "Exchanging latents does nothing, yet the answer is lost without them: they "
+    "have to be there, whatever they hold.",
     "negligible": "Neither putting latents in nor holding them back moves the answer by more than "
-    "10% of the total effect.",
+    "the margin, in the mean or pair by pair. Over all levels it also says that the answer "
+    "survives without them.",
     "inconclusive": "The pairs do not decide, or a guard failed. Nothing is claimed.",
 }
 """Every verdict's word with its meaning."""
@@ -62,16 +72,6 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """Something that must hold for a verdict to mean anything; `state` is ok, warn or note."""
-
-    name: str
-    state: str
-    value: str
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
 class Token:
     """A piece of the visible run and the span it belongs to."""
 
@@ -95,18 +95,48 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ReasonerView:
-    """One reasoner's section."""
+    """One reasoner's section.
+
+    Attributes:
+        id: Prefix of its elements' ids.
+        name: Unescaped, like all texts here.
+        truth: What is known of it beforehand.
+        word: The verdict over the whole ladder of levels.
+        reasons: Its reasons.
+        accuracy: Share of right answers.
+        emission_rate: Share of runs that imagined.
+        n_pairs: That the effects rest on.
+        n_clusters: Images that these are about.
+        margin: Its size, with the unit.
+        policy: What the margin is made of.
+        diagrams: One per level.
+        effects: All effects with their intervals.
+        guards: What must hold for the verdict to mean anything.
+        referee: The checklist.
+        sweep: Layers by slots.
+        slots: Slots one by one and in order.
+        tables: What was measured beyond the six effects.
+        examples: Some runs.
+    """
 
     id: str
     name: str
     truth: str
+    word: str
+    reasons: tuple[str, ...]
     accuracy: str
     emission_rate: str
     n_pairs: int
+    n_clusters: int
+    margin: str
+    policy: str
     diagrams: tuple[Diagram, ...]
     effects: Figure
-    sweep: Figure
     guards: tuple[Guard, ...]
+    referee: Referee
+    sweep: Figure
+    slots: Figure
+    tables: tuple[Table, ...]
     examples: tuple[Example, ...]
 
 
@@ -118,30 +148,61 @@ def view(audit: Audit, id: str) -> ReasonerView:
         id: Prefix of the section's element ids.
     """
     mediation = audit.mediation
+    sweep, slots = _side_by_side(draw_sweep(audit.grid), _slots(audit))
     return ReasonerView(
         id=id,
         name=audit.name,
         truth=audit.truth,
+        word=mediation.verdict,
+        reasons=mediation.conclusion.reasons,
         accuracy=percent(mediation.accuracy),
         emission_rate=percent(mediation.emission_rate),
         n_pairs=mediation.n_pairs,
+        n_clusters=mediation.n_clusters,
+        margin=margin_of(mediation),
+        policy=_policy(mediation.margin, unit_of(mediation.outcome)),
         diagrams=tuple(draw_diagram(mediation, level) for level in mediation.verdicts),
         effects=_figure(
             f"{id}-effects", draw_mediation(mediation), draw_mediation(mediation, stacked=True)
         ),
-        sweep=_figure(f"{id}-sweep", draw_sweep(audit.grid), draw_sweep(audit.grid)),
-        guards=_guards(audit),
+        guards=guards(audit),
+        referee=referee(audit),
+        sweep=_figure(f"{id}-sweep", sweep),
+        slots=_figure(f"{id}-slots", slots),
+        tables=beyond(audit),
         examples=tuple(
             _example(trace, f"{id}-example{i}") for i, trace in enumerate(audit.examples)
         ),
     )
 
 
-def _figure(id: str, wide: go.Figure, narrow: go.Figure) -> Figure:
+def _policy(margin: Margin, unit: str) -> str:
+    """Say what a margin is made of, its floor left out."""
+    share = f"{percent(margin.share_of_te)} of TE"
+    if margin.absolute is None:
+        return share
+    return f"{share} or {f'{margin.absolute:.2g} {unit}'.rstrip()}, whichever is larger"
+
+
+def _side_by_side(*figures: go.Figure) -> tuple[go.Figure, ...]:
+    """Make figures equally high."""
+    layouts: list[Any] = [figure.layout for figure in figures]
+    height = max(layout.height for layout in layouts)
+    return tuple(figure.update_layout(height=height) for figure in figures)
+
+
+def _slots(audit: Audit) -> go.Figure:
+    mediation = audit.mediation
+    total = mediation.effect("te", level=next(iter(mediation.verdicts))).mean
+    return draw_slots(audit.slots, mediation.outcome, total=total)
+
+
+def _figure(id: str, wide: go.Figure, narrow: go.Figure | None = None) -> Figure:
     layout: Any = wide.layout
     title = layout.title
     texts = [html.unescape(t.replace("<br>", " ")) for t in (title.text, title.subtitle.text)]
-    return Figure(id, texts[0], texts[1], _figure_json(wide), _figure_json(narrow))
+    drawn = _figure_json(wide)
+    return Figure(id, texts[0], texts[1], drawn, _figure_json(narrow) if narrow else drawn)
 
 
 def _figure_json(figure: go.Figure) -> Markup:
@@ -151,62 +212,6 @@ def _figure_json(figure: go.Figure) -> Markup:
     height = layout.height - (layout.margin.t - top)
     figure.update_layout(title=None, height=height, margin={"t": top})
     return Markup(script_json(figure.to_json() or "{}"))
-
-
-def _guards(audit: Audit) -> tuple[Guard, ...]:
-    guards, placebo = audit.mediation.guards, audit.placebo_te
-    residual, moved = guards["identity_max_abs"], guards["latents_moved_min"]
-    left_out = int(guards["pairs_left_out"])
-    bound = audit.mediation.margin * audit.mediation.rows["te"].mean()
-    is_quiet = -bound < placebo.low and placebo.high < bound
-    return (
-        Guard(
-            "Identity",
-            "ok" if residual <= NUMERIC_TOLERANCE else "warn",
-            f"{residual:.1g} nats",
-            "The most that an answer moves when a run gets its own latents back. It should be "
-            f"rounding only, below {NUMERIC_TOLERANCE:g}.",
-        ),
-        Guard(
-            "Latents moved",
-            "ok" if moved > 0 else "warn",
-            f"{moved:.2g} or more",
-            "Largest change of any latent coordinate, in the pair where it is least. At zero, "
-            "nothing would have been put in.",
-        ),
-        Guard(
-            "Placebo effect",
-            "ok" if is_quiet else "warn",
-            f"{nats(placebo.mean)} nats ({span_of(placebo.low, placebo.high)})",
-            "Total effect of a change that leaves the answer as it is. "
-            + ("Its interval lies" if is_quiet else "Its interval should lie")
-            + f" within {percent(audit.mediation.margin)} of the minimal pairs' total effect.",
-        ),
-        Guard(
-            "Pairs left out",
-            "ok" if not left_out else "warn",
-            str(left_out),
-            "Pairs of which a run did not imagine, or whose latents stand at other positions. The "
-            "effects say nothing about them.",
-        ),
-        _probe_guard(audit),
-    )
-
-
-def _probe_guard(audit: Audit) -> Guard:
-    name, found = "Probe", audit.probe
-    if found is None:
-        return Guard(name, "note", "–", "Too few runs to fit a linear probe on the latents.")
-    readable = found.low > found.shuffled
-    return Guard(
-        name,
-        "note",
-        f"{percent(found.accuracy)}, shuffled {percent(found.shuffled)}",
-        "How often a linear probe reads the gold answer from the latents "
-        f"({percent(found.low)} to {percent(found.high)}), and with shuffled labels. "
-        + ("The answer can be read there; " if readable else "No sign that it can be read there; ")
-        + "whether the model reads it is what the effects say.",
-    )
 
 
 def _example(trace: Trace, id: str) -> Example:

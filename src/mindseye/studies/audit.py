@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from mindseye.causal import Interval, Mediation, bootstrap_mean, mediate
-from mindseye.engine import LEVELS, Grid, sweep
+from mindseye.causal import Forecast, Interval, Mediation, checklist, forecast, mediate
+from mindseye.causal.forecasting import PILOT
+from mindseye.engine import LEVELS, Grid, backup_effects, slot_effects, sweep
 from mindseye.errors import SampleError
 from mindseye.readouts import Probe, probe
 from mindseye.reasoners import Reasoner, Trace
@@ -20,6 +22,7 @@ from mindseye.tasks import Task
 __all__ = ["Audit", "audit"]
 
 _N_EXAMPLES = 3
+_N_SLOT_PAIRS = 16
 
 Track = Callable[[str, Sequence[Pair]], Iterable[Pair]]
 """Wraps pairs to show progress; the first argument says what is going on."""
@@ -36,6 +39,8 @@ class Audit:
         grid: Every layer and slot, patched with the clean run's residual.
         probe: How well a linear probe reads the gold answer from the latents; none if there are
             too few runs to fit one.
+        backup: The latents' effect with the direct path open and cut; see `backup_effects`.
+        slots: Slots one by one, in order and together, on the first pairs; see `slot_effects`.
         examples: Runs of the first clean samples.
         truth: What is known of the reasoner beforehand, in words; empty if nothing is.
     """
@@ -45,39 +50,79 @@ class Audit:
     placebo: Mediation
     grid: Grid
     probe: Probe | None
+    backup: pd.DataFrame
+    slots: pd.DataFrame
     examples: tuple[Trace, ...]
     truth: str = ""
 
     @property
     def placebo_te(self) -> Interval:
         """The total effect of a change that should change nothing, in nats."""
-        first = self.placebo.rows.drop_duplicates("pair")
-        return bootstrap_mean(first["te"].to_numpy(), rng=np.random.default_rng(0))
+        return self.placebo.effect("te", level=next(iter(self.placebo.verdicts)))
+
+    @property
+    def checklist(self) -> pd.DataFrame:
+        """The referee's checklist, with what was run beside the mediation filled in."""
+        opened, cut = (self.backup[way].mean() for way in ("open", "cut"))
+        joint = self._mean_slot_effect("joint")
+        singles = self._mean_slot_effect("frozen") * self.mediation.latents.shape[1]
+        placebo, size = self.placebo_te, self.mediation.margin_size
+        quiet = -size < placebo.low and placebo.high < size
+        n_slot_pairs = self.slots["pair"].nunique()
+        return checklist(
+            self.mediation,
+            {
+                8: ("done", f"PIE {opened:.3g} with the direct path open, {cut:.3g} cut"),
+                9: (
+                    "done",
+                    f"joint {joint:.3g}, sum of singles {singles:.3g} ({n_slot_pairs} pairs)",
+                ),
+                13: (
+                    "done" if quiet else "failed",
+                    f"placebo pairs: TE {placebo.mean:.3g} ({placebo.low:.3g} to "
+                    f"{placebo.high:.3g})",
+                ),
+            },
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers as plain data for JSON."""
+        found, placebo = self.mediation, self.placebo_te
         effects: dict[str, dict[str, dict[str, float | None]]] = {}
-        for row in self.mediation.effects.to_dict("records"):
-            numbers = {key: _finite(row[key]) for key in ("mean", "low", "high", "flip_rate")}
+        for row in found.effects[found.effects["outcome"] == found.outcome].to_dict("records"):
+            numbers = {key: _finite(row[key]) for key in _REPORTED}
             effects.setdefault(row["level"], {})[row["effect"]] = numbers
-        placebo = self.placebo_te
         return {
             "truth": self.truth,
-            "accuracy": self.mediation.accuracy,
-            "n_pairs": self.mediation.n_pairs,
-            "emission_rate": self.mediation.emission_rate,
-            "parse_rate": self.mediation.parse_rate,
+            "accuracy": found.accuracy,
+            "n_pairs": found.n_pairs,
+            "n_clusters": found.n_clusters,
+            "emission_rate": found.emission_rate,
+            "parse_rate": found.parse_rate,
+            "outcome": found.outcome,
+            "margin": found.margin_size,
             "effects": effects,
-            "verdict": self.mediation.verdict,
-            "reasons": {k: list(v.reasons) for k, v in self.mediation.verdicts.items()},
+            "contrasts": _records(found.contrasts),
+            "shares": _records(found.shares),
+            "controlled": _records(found.controlled),
+            "verdict": found.verdict,
+            "reasons": list(found.conclusion.reasons),
+            "levels": {
+                level: {"verdict": each.word, "reasons": list(each.reasons)}
+                for level, each in found.verdicts.items()
+            },
             "guards": {
-                **self.mediation.guards,
+                **found.guards,
                 "placebo_te": {
                     key: _finite(getattr(placebo, key)) for key in ("mean", "low", "high")
                 },
             },
+            "checklist": _records(self.checklist),
             "probe": self.probe and self.probe.to_frame().to_dict("records")[0],
         }
+
+    def _mean_slot_effect(self, way: str) -> float:
+        return float(self.slots[self.slots["way"] == way]["effect"].mean())
 
 
 def audit(
@@ -90,6 +135,7 @@ def audit(
     seed: int = 0,
     truth: str = "",
     track: Track = lambda _title, pairs: pairs,
+    announce: Callable[[Forecast], None] | None = None,
 ) -> Audit:
     """Audit a reasoner on minimal and placebo pairs of a task.
 
@@ -102,6 +148,8 @@ def audit(
         seed: Of the pairs, the bootstrap and the probe.
         truth: What is known of the reasoner beforehand, to stand beside the verdict.
         track: Shows progress.
+        announce: Told beforehand what so many pairs can show, from a pilot of a few; without it
+            there is no pilot.
 
     Raises:
         EditError: A level or layer that does not exist.
@@ -111,6 +159,9 @@ def audit(
         raise SampleError(f"An audit got {n_pairs} pairs; an interval needs at least 2.")
     minimal = task.pairs(n_pairs, kind="minimal", seed=seed)
     placebo = task.pairs(n_pairs, kind="placebo", seed=seed)
+    if announce is not None:
+        pilot = min(PILOT, n_pairs)
+        announce(forecast(reasoner, minimal, pilot=pilot, levels=levels, seed=seed))
     grid = sweep(
         reasoner,
         minimal,
@@ -127,11 +178,21 @@ def audit(
             reasoner,
             placebo,
             levels=levels[:1],
+            pins={},
             seed=seed,
             track=lambda pairs: track("placebo pairs", pairs),
         ),
         grid=grid,
         probe=_probe(mediation, seed),
+        backup=backup_effects(
+            reasoner, minimal, track=lambda pairs: track("direct path cut", pairs)
+        ),
+        slots=slot_effects(
+            reasoner,
+            minimal[:_N_SLOT_PAIRS],
+            seed=seed,
+            track=lambda pairs: track("slots one by one", pairs),
+        ),
         examples=tuple(reasoner.run(pair.clean) for pair in minimal[:_N_EXAMPLES]),
         truth=truth,
     )
@@ -147,6 +208,20 @@ def _probe(mediation: Mediation, seed: int) -> Probe | None:
     if runs["gold"].nunique() < 2 or runs["pair"].nunique() < 10:
         return None
     return probe(mediation.latents, runs["gold"].tolist(), groups=runs["pair"].tolist(), seed=seed)
+
+
+_REPORTED = ("mean", "low", "high", "p_value", "abs_mean", "flip_rate", "detectable")
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame as plain data for JSON, which has no NaN."""
+    return [
+        {
+            str(key): _finite(value) if isinstance(value, float) else value
+            for key, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]
 
 
 def _finite(value: float) -> float | None:

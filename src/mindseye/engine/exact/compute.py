@@ -9,6 +9,7 @@ model's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,10 +30,11 @@ from mindseye.engine.exact.branches import (
 from mindseye.engine.exact.budget import DEFAULT_BUDGET, in_chunks
 from mindseye.engine.exact.masks import Masks
 from mindseye.engine.exact.plain import compute_plainly
-from mindseye.engine.exact.snapshots import Snapshot, check_record
+from mindseye.engine.exact.snapshots import Snapshot, check_record, snapshot
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit
 from mindseye.reasoners.attention import intercepted
+from mindseye.reasoners.blending import FIRST_VALUES, Blend, Route
 from mindseye.reasoners.edits import write
 from mindseye.reasoners.hooks import Visit, hooked
 from mindseye.reasoners.spans import SPANS
@@ -77,6 +79,8 @@ def compute(
     asked = _asked(held, read)
     check(trace, branches, asked)
     _check_tail(held, branches, asked)
+    if trace.reasoner.blend is not None:
+        return _blended(held, branches, trace.reasoner.blend, asked, reduce, record, budget)
     if not held.exact:
         return compute_plainly(
             trace, branches, read=asked, reduce=reduce, record=record, since=held.start
@@ -100,6 +104,39 @@ def compute(
 
     in_chunks(held, branches, reached, len(asked), budget, chunk)
     return Computed(torch.cat(outs), {name: torch.cat(parts) for name, parts in kept.items()})
+
+
+def _blended(
+    held: Snapshot,
+    branches: Sequence[Branch],
+    blend: Blend,
+    read: list[int],
+    reduce: Reduce | None,
+    record: tuple[str, ...],
+    budget: int,
+) -> Computed:
+    """Compute branches of a model that answers from two routes, each by itself."""
+    trace = held.trace
+    first = int(trace.latent_positions.min())
+    lead = held.start - first if blend.reads_slots and first < held.start else 0
+    if lead:  # the tail begins after the slots, which the blend looks at
+        held = snapshot(trace, first)
+    single = replace(trace, reasoner=replace(trace.reasoner, blend=None))
+    wanted = (*record, FIRST_VALUES) if blend.reads_slots else record
+    own, given = (
+        compute(replace(held, trace=single), some, read=read, record=wanted, budget=budget)
+        for some in ([Branch()], branches)
+    )
+    slots = held.columns(trace.latent_positions)
+
+    def route(found: Computed, column: int) -> Route:
+        values = found.activations[FIRST_VALUES][:, slots] if blend.reads_slots else None
+        return Route(found.logits[:, column], values)
+
+    said = [blend.combine(route(own, i), route(given, i), trace) for i in range(len(read))]
+    logits = torch.stack(said, dim=1)
+    kept = {name: given.activations[name][:, lead:] for name in record}
+    return Computed(logits if reduce is None else reduce(logits), kept)
 
 
 class _Pass:

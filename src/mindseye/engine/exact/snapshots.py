@@ -159,11 +159,16 @@ def _plain_snapshot(trace: Trace, start: int, record: Sequence[str]) -> Snapshot
 
 
 def check_exact(held: Snapshot) -> None:
-    """Refuse what takes a model whose attention can be intercepted.
+    """Refuse what takes a model whose attention can be intercepted, and one route to its answer.
 
     Raises:
-        EngineError: It cannot.
+        EngineError: It cannot, or has two.
     """
+    if held.trace.reasoner.blend is not None:
+        raise EngineError(
+            f"{held.trace.reasoner.name!r} answers from two routes, along which neither paths nor "
+            "gradients are followed. Use sweep, mediate or knock_out."
+        )
     if not held.exact:
         raise EngineError(
             f"The attention of {held.trace.reasoner.name!r} cannot be intercepted, so neither "

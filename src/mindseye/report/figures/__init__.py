@@ -8,6 +8,7 @@ from mindseye.report.figures.attribution import draw_attribution
 from mindseye.report.figures.knockouts import draw_knockouts
 from mindseye.report.figures.mediation import draw_mediation
 from mindseye.report.figures.paths import draw_paths
+from mindseye.report.figures.slots import draw_slots
 from mindseye.report.figures.sweep import draw_sweep
 from mindseye.report.figures.trace import draw_trace
 
@@ -16,6 +17,7 @@ __all__ = [
     "draw_knockouts",
     "draw_mediation",
     "draw_paths",
+    "draw_slots",
     "draw_sweep",
     "draw_trace",
 ]

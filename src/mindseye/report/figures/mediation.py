@@ -7,11 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mindseye.causal import EFFECTS, Mediation
+from mindseye.causal import EFFECTS, NAMES, Mediation
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
+from mindseye.report.figures.outcomes import choose, digits_of, unit_of, written
 from mindseye.report.figures.theme import DIRECT, INDIRECT, INK, LINE, MUTED, dress
-from mindseye.report.numbers import nats, percent, span_of
+from mindseye.report.numbers import percent, span_of
 
 __all__ = ["draw_mediation"]
 
@@ -31,33 +32,31 @@ _SYMBOLS = {
     "tie": "circle",
     "int": "square",
 }
-_NAMES = {
-    "te": "total effect",
-    "pde": "pure direct effect",
-    "tde": "total direct effect",
-    "pie": "pure indirect effect (sufficiency)",
-    "tie": "total indirect effect (necessity)",
-    "int": "mediated interaction",
-}
 _HOVER = (
-    "<b>%{customdata[0]}</b><br>%{customdata[1]} nats (95%: %{customdata[2]})"
+    "<b>%{customdata[0]}</b><br>%{customdata[1]} (95%: %{customdata[2]})"
     "<br>said token changes in %{customdata[3]} of pairs<extra></extra>"
 )
 
 
 @register("figure", "mediation")
-def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
-    """Draw the six effects of every level as points with 95% intervals, in nats.
+def draw_mediation(
+    mediation: Mediation, outcome: str | None = None, *, stacked: bool = False
+) -> go.Figure:
+    """Draw the six effects of every level as points with 95% intervals.
 
     Args:
         mediation: What `mediate` found.
+        outcome: Which of its outcomes; the first one, which the verdicts are about, if left out.
         stacked: Put the panels below each other, for narrow places.
+
+    Raises:
+        UnknownNameError: The mediation has no such outcome.
     """
-    levels = list(mediation.verdicts)
-    titles = [
-        f"<b>{plotly_text(level)}</b> · {plotly_text(mediation.verdicts[level].word)}"
-        for level in levels
-    ]
+    named = choose(outcome or mediation.outcome, mediation.effects["outcome"].unique().tolist())
+    effects = mediation.effects[mediation.effects["outcome"] == named]
+    measured = set(effects["level"])
+    levels = [level for level in mediation.verdicts if level in measured]
+    titles = [_title(mediation, level, named) for level in levels]
     figure = make_subplots(
         rows=len(levels) if stacked else 1,
         cols=1 if stacked else len(levels),
@@ -68,43 +67,52 @@ def draw_mediation(mediation: Mediation, *, stacked: bool = False) -> go.Figure:
     )
     for i, level in enumerate(levels):
         row, column = (i + 1, 1) if stacked else (1, i + 1)
-        rows = mediation.effects[mediation.effects["level"] == level].set_index("effect")
-        figure.add_trace(_points(rows.loc[list(EFFECTS)]), row=row, col=column)
+        rows = effects[effects["level"] == level].set_index("effect")
+        figure.add_trace(_points(rows.loc[list(EFFECTS)], named), row=row, col=column)
     figure.update_annotations(font={"size": 13, "color": INK})
-    figure.update_xaxes(gridcolor=LINE, automargin=True, matches="x", range=_range(mediation))
+    figure.update_xaxes(gridcolor=LINE, automargin=True, matches="x", range=_range(effects))
     figure.update_layout(xaxis_matches=None)  # the others match it; plotly.js warns of a loop
     figure.update_xaxes(zeroline=True, zerolinecolor=MUTED, zerolinewidth=1)
     figure.update_xaxes(
-        title={"text": "nats", "font": {"color": MUTED}}, row=len(levels) if stacked else 1
+        title={"text": unit_of(named) or plotly_text(named), "font": {"color": MUTED}},
+        row=len(levels) if stacked else 1,
     )
     figure.update_yaxes(autorange="reversed", gridcolor="#f1f3f7", ticks="", automargin=True)
     return dress(
         figure,
         title="Effects by level",
-        subtitle=f"Mean over pairs with 95% bootstrap intervals, {plotly_text(mediation.outcome)}",
+        subtitle=f"Mean over pairs, 95% intervals over images, {plotly_text(named)}",
         height=220 * len(levels) + 90 if stacked else 340,
     )
 
 
-def _range(mediation: Mediation) -> list[float]:
+def _title(mediation: Mediation, level: str, named: str) -> str:
+    """Return a panel's title; a verdict stands only beside the outcome that it is about."""
+    title = f"<b>{plotly_text(level)}</b>"
+    if named != mediation.outcome:
+        return title
+    return f"{title} · {plotly_text(mediation.verdicts[level].word)}"
+
+
+def _range(effects: pd.DataFrame) -> list[float]:
     """Return the ends of the x axis: zero and every interval, with room for the markers."""
-    ends = mediation.effects[["mean", "low", "high"]].to_numpy().ravel()
+    ends = effects[["mean", "low", "high"]].to_numpy().ravel()
     ends = ends[np.isfinite(ends)]
     low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
     room = 0.06 * (high - low) or 1.0
     return [low - room, high + room]
 
 
-def _points(rows: pd.DataFrame) -> go.Scatter:
+def _points(rows: pd.DataFrame, named: str) -> go.Scatter:
     """Return one level's effects; `rows` are indexed by effect."""
     finite = rows[["low", "high"]].abs().max(axis=1) < float("inf")
     above = (rows["high"] - rows["mean"]).where(finite)
     below = (rows["mean"] - rows["low"]).where(finite)
     numbers = [
         [
-            _NAMES[str(name)],
-            nats(row["mean"]),
-            span_of(row["low"], row["high"]),
+            NAMES[str(name)],
+            written(row["mean"], named),
+            span_of(row["low"], row["high"], digits=digits_of(named)),
             percent(row["flip_rate"]),
         ]
         for name, row in rows.iterrows()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from mindseye.errors import UnknownNameError
 from mindseye.report.numbers import nats
 
-__all__ = ["choose", "unit_of", "written"]
+__all__ = ["choose", "digits_of", "unit_of", "written"]
 
-_IN_NATS = ("logit difference", "log probability")
+_IN_NATS = ("logit difference", "log probability", "answer log probability", "kl divergence")
 
 
 def choose(outcome: str | None, outcomes: Sequence[str]) -> str:
@@ -32,7 +32,11 @@ def unit_of(outcome: str) -> str:
     return "nats" if outcome in _IN_NATS else ""
 
 
+def digits_of(outcome: str) -> int:
+    """Return how many decimals to write; what has no unit is small and gets one more."""
+    return 2 if unit_of(outcome) else 3
+
+
 def written(value: float, outcome: str) -> str:
-    """Write a value of an outcome, with its unit; without one it gets a digit more."""
-    unit = unit_of(outcome)
-    return f"{nats(value)} {unit}" if unit else nats(value, digits=3)
+    """Write a value of an outcome, with its unit if it has one."""
+    return f"{nats(value, digits=digits_of(outcome))} {unit_of(outcome)}".rstrip()

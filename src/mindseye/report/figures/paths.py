@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from mindseye.engine import Paths
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
-from mindseye.report.figures.outcomes import choose, unit_of, written
+from mindseye.report.figures.outcomes import choose, digits_of, unit_of, written
 from mindseye.report.figures.panels import (
     MOST_ACROSS,
     MOST_WRITTEN,
@@ -119,12 +119,12 @@ def _cells(means: pd.DataFrame, senders: list[int], hearing: list[int], named: s
         )
         for column in ("effect", "share")
     )
-    digits = 2 if unit_of(named) else 3
     spoken = np.stack(
         [effect.map(lambda value: written(value, named)).to_numpy(), share.map(percent).to_numpy()],
         axis=-1,
     )
     gap = 2 if effect.size <= MOST_WRITTEN else 1
+    digits = digits_of(named)
     text = effect.map(lambda value: nats(value, digits=digits)).where(effect.notna(), "")
     return go.Heatmap(
         z=effect.astype(object).where(effect.notna(), None).to_numpy().tolist(),

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from mindseye.engine import Grid
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
-from mindseye.report.figures.outcomes import choose, unit_of, written
+from mindseye.report.figures.outcomes import choose, digits_of, unit_of, written
 from mindseye.report.figures.panels import (
     MOST_ACROSS,
     MOST_WRITTEN,
@@ -95,7 +95,6 @@ def _cells(means: pd.DataFrame, named: str) -> go.Heatmap:
     """Return one hook's heatmap from its mean effects."""
     effect = means.pivot(index="layer", columns="slot", values="effect")
     share = means.pivot(index="layer", columns="slot", values="share")
-    digits = 2 if unit_of(named) else 3
     spoken = np.stack(
         [effect.map(lambda value: written(value, named)).to_numpy(), share.map(percent).to_numpy()],
         axis=-1,
@@ -108,7 +107,7 @@ def _cells(means: pd.DataFrame, named: str) -> go.Heatmap:
         coloraxis="coloraxis",
         xgap=2,
         ygap=2,
-        text=effect.map(lambda value: nats(value, digits=digits)).to_numpy().tolist(),
+        text=effect.map(lambda value: nats(value, digits=digits_of(named))).to_numpy().tolist(),
         texttemplate="%{text}" if effect.size <= MOST_WRITTEN else None,
         textfont={"size": 11},
         hovertemplate=_HOVER,
