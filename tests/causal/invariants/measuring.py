@@ -2,8 +2,8 @@
 
 A true claim is held to `EXACT`. What a wrong one misses by is an analytic function of random
 weights that is not zero everywhere, so it is zero with probability nothing, but it may be small:
-each of the dozen must refute it by more than `CAUGHT`, which the check of a true claim never lets
-through, and most of them by more than `CLEAR`.
+each of the dozen, or of those that a claim is about, must refute it by more than `CAUGHT`, which
+the check of a true claim never lets through, and most of them by more than `CLEAR`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def assert_same(found: ArrayLike, wanted: ArrayLike) -> None:
 
 
 def assert_refuted(misses: Sequence[ArrayLike]) -> None:
-    """Make sure that every one of the dozen refutes a claim, and most of them clearly.
+    """Make sure that every system refutes a claim, and all but two of them clearly.
 
     Args:
         misses: What the claim misses by, system by system, in one place or in several.
     """
     sizes = np.array([np.abs(np.asarray(miss)).max() for miss in misses])
-    assert len(sizes) == 12
+    assert len(sizes) >= 9
     assert sizes.min() > CAUGHT
-    assert (sizes > CLEAR).sum() >= 10
+    assert (sizes > CLEAR).sum() >= len(sizes) - 2
 
 
 def difference(system: System, logits: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ from tests.causal.invariants.measuring import (
     plain,
     taken,
 )
-from tests.causal.invariants.systems import MODEL_TYPES, dozen, over_systems
+from tests.causal.invariants.systems import LEVELS, MODEL_TYPES, dozen, over_systems
 
 pytestmark = pytest.mark.model
 
+KV = LEVELS.index("kv")
 ROTARY = tuple(model_type for model_type in MODEL_TYPES if model_type != "gpt2")
 
 
@@ -71,7 +72,7 @@ def grafted(system, *, corrected):
     """Y(x0, Z(x1)) with keys and values of slots that were cached where the count was other."""
     reference, clean = system.runs
     by = offset(system)
-    held, _ = taken(system, ("kv",))
+    held, _ = taken(system, LEVELS)
     elsewhere = snapshot(moved(clean, by), held.start)
     slots, readers = clean.latent_positions, positions(reference.labels, "post")
     patches = []
@@ -85,16 +86,14 @@ def grafted(system, *, corrected):
 
 @over_systems(ROTARY)
 def test_keys_turned_back_are_those_of_an_aligned_run(system):
-    ((_, aligned), _) = cells(system, ("kv",))[0]
-    assert_same(grafted(system, corrected=True), aligned)
+    assert_same(grafted(system, corrected=True), cells(system)[KV, 0, 1])
 
 
 def test_keys_that_are_not_turned_back_are_others():
-    misses = []
-    for number, system in enumerate(dozen(ROTARY)):
-        system = replace(system, dice=number)
-        misses.append(grafted(system, corrected=False) - cells(system, ("kv",))[0, 0, 1])
-    assert_refuted(misses)
+    turning = [system for system in dozen() if system.model_type in ROTARY]
+    aligned = [cells(system)[KV, 0, 1] for system in turning]
+    found = [grafted(system, corrected=False) for system in turning]
+    assert_refuted([one - other for one, other in zip(found, aligned, strict=True)])
 
 
 @over_systems(ROTARY)
