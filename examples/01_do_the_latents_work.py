@@ -24,8 +24,8 @@ for name in ("mediator", "bypass"):
 for name, mediation in found.items():
     print(f"{name}: identity residual {mediation.guards['identity_max_abs']:.1e} nats")
 
-assert found["mediator"].verdict["kv"] == "mediates"
-assert found["bypass"].verdict["kv"] == "negligible"
+assert found["mediator"].verdicts["kv"].word == "mediates"
+assert found["bypass"].verdicts["kv"].word == "negligible"
 
 # %% A figure, in a notebook or a browser
 figure = found["mediator"].plot()
