@@ -190,8 +190,11 @@ def smallest_detectable(
         power: Wanted.
 
     Returns:
-        In the values' unit; infinite if there is only one cluster.
+        In the values' unit; infinite if there is only one cluster, not a number where a value is
+        none or has no bound.
     """
+    if not np.isfinite(values).all():
+        return float("nan")
     held = clustered(values, clusters)
     if held.n < 2:
         return float("inf")
