@@ -10,8 +10,9 @@ import torch
 from benchmarks.sweep.measuring import in_turns
 from benchmarks.sweep.sizes import Setting
 from mindseye import Pair, Sample, Trace
-from mindseye.engine import LEVELS, Contrast, Twins, find_outcomes
-from mindseye.engine.battery import Arm, replaced
+from mindseye.engine import LEVELS, Arm, Contrast, Twins, find_outcomes
+from mindseye.engine.battery import replaced
+from mindseye.interventions.replacements import Familiarity, Pool
 
 __all__ = ["time_battery"]
 
@@ -41,7 +42,14 @@ def time_battery(setting: Setting, n_arms: int, times: int) -> dict[str, Any]:
         generate("kept", keep=True)
         clean, reference = said["kept"]
         twins = Twins(_PAIR, Contrast((), 10, 11), (clean, reference), clean, reference)
-        replaced(twins, arms, levels=LEVELS, measures=find_outcomes("logit_difference"))
+        pool = Pool.of([clean, reference])
+        replaced(
+            twins,
+            arms,
+            levels=LEVELS,
+            measures=find_outcomes("logit_difference"),
+            familiar=Familiarity(pool),
+        )
 
     works = {"plain": lambda: generate("plain", keep=False), "battery": ask}
     for work in works.values():

@@ -7,6 +7,7 @@ something that lives higher up: `find("loader", "organism")`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -55,9 +56,11 @@ def find(kind: str, name: str) -> Any:
         for entry in entry_points(group=f"mindseye.{kind}", name=name):
             _offers.setdefault((kind, name), entry.load())
     if (kind, name) not in _offers:
+        nearest = difflib.get_close_matches(name, names(kind), n=1)
         raise UnknownNameError(
             f"No {kind} {name!r}; there are: {', '.join(names(kind)) or 'none'}. "
-            f"Choose one of these, or install the package that has it."
+            + (f"Did you mean {nearest[0]!r}? " if nearest else "")
+            + "Choose one of these, or install the package that has it."
         )
     return _offers[kind, name]
 

@@ -6,7 +6,6 @@ import pytest
 
 import mindseye as me
 from mindseye.causal import Verdict, checklist
-from mindseye.engine import zero
 
 pytestmark = pytest.mark.model
 
@@ -24,7 +23,7 @@ def found(organism, pairs):
 @pytest.fixture(scope="module")
 def narrow(organism, pairs):
     """One level, one pin."""
-    return me.mediate(organism("bypass"), pairs[:2], levels=("kv",), pins={"zero": zero})
+    return me.mediate(organism("bypass"), pairs[:2], levels=("kv",), pins=["zero"])
 
 
 def states(found, **filled):

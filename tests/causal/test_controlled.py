@@ -3,7 +3,8 @@
 import pytest
 
 from mindseye.causal import EFFECTS
-from mindseye.engine import noise, zero
+from mindseye.causal.measuring import PINS
+from mindseye.engine import find_arms, vectors_of
 from mindseye.reasoners import Edit, Knockout
 from mindseye.reasoners.spans import positions
 from tests.causal.served import mediated
@@ -47,9 +48,9 @@ def plainly(both, level, vectors):
 @every_model
 def test_both_inputs_under_a_pin_are_plain_replays(found, model_type, level):
     both, rows = twins(model_type), found(model_type).pinned
-    for name, arm in (("zero", zero), ("noise", noise)):
+    for name, vectors in vectors_of(find_arms(PINS), both).items():
         (row,) = rows[(rows["level"] == level) & (rows["pin"] == name)].to_dict("records")
-        wanted = plainly(both, level, arm(both))
+        wanted = plainly(both, level, vectors)
         assert [row["y0"], row["y1"]] == pytest.approx(wanted, abs=1e-9)
 
 
@@ -105,5 +106,5 @@ def test_the_least_of_what_pins_changed_is_the_guard(patch, found):
     both = twins("llama")
     guard = found("llama").guards["pins_fired_min"]
     assert guard > 1e-2
-    still = {"zero": zero, "still": lambda both: both.reference.fed_latents}
+    still = {"zero": "zero", "still": lambda both: both.reference.fed_latents}
     assert mediated(patch, both, levels=("kv",), pins=still).guards["pins_fired_min"] <= 1e-9

@@ -189,7 +189,7 @@ def test_an_intervention_that_does_not_fire_is_caught(organism, pairs, monkeypat
     assert found.rows["pie"].abs().max() < 1e-3
     assert found.guards["identity_max_abs"] < 1e-3
     assert found.guards["edits_missed_max_abs"] > 0.1
-    assert found.guards["pins_fired_min"] == 0
+    assert found.guards["pins_fired_min"] < 1e-5
     assert found.verdict == "inconclusive"
     assert {each.word for each in found.verdicts.values()} == {"inconclusive"}
 

@@ -34,7 +34,8 @@ def twins(model_type: str, forced: tuple[int, ...] = ()) -> Twins:
 
 def serve(monkeypatch: pytest.MonkeyPatch, *given: Twins) -> list[me.Pair]:
     """Let experiments find these runs made already; returns the pairs to ask for."""
-    monkeypatch.setattr("mindseye.engine.twins.twin_runs", lambda *_: iter(given))
+    for room in ("twins", "arms"):
+        monkeypatch.setattr(f"mindseye.engine.{room}.twin_runs", lambda *_: iter(given))
     return [each.pair for each in given]
 
 

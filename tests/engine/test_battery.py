@@ -132,7 +132,10 @@ def test_one_row_per_pair_level_arm_and_outcome(organism, pairs):
     rows = me.battery(
         organism("mediator"), pairs, arms, levels=["kv", "embedding"], outcome=outcomes
     )
-    assert list(rows) == ["pair", "arm", "level", "outcome", "value", "clean", "effect", "moved"]
+    assert list(rows) == [
+        *("pair", "arm", "level", "loop", "outcome", "value", "clean", "effect"),
+        *("moved", "norm_percentile", "mahalanobis", "nearest"),
+    ]
     assert len(rows) == 3 * 2 * 2 * 2
     assert not rows.duplicated(["pair", "arm", "level", "outcome"]).any()
     alone = me.battery(organism("mediator"), pairs, {"own": own}, outcome="probability")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mindseye.engine import LEVELS, noise, pinned, zero
+from mindseye.engine import LEVELS, find_arms, pinned, vectors_of
 from mindseye.engine.levels import tail_start
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit
@@ -16,8 +16,21 @@ pytestmark = pytest.mark.model
 every_model = pytest.mark.parametrize("model_type", VARIED)
 
 
+def fed(both, *names):
+    return vectors_of(find_arms(names), both)
+
+
+def zero(both):
+    return fed(both, "zero")["zero"]
+
+
+def noise(both):
+    return fed(both, "matched_noise")["matched_noise"]
+
+
 def pins_of(both, arms, levels=LEVELS):
-    return pinned(both, arms, levels, tail_start(both.clean, levels))
+    vectors = vectors_of(find_arms(arms), both)
+    return pinned(both, vectors, levels, tail_start(both.clean, levels))
 
 
 def refed(both, vectors, *hooks):
@@ -28,12 +41,12 @@ def refed(both, vectors, *hooks):
 
 def test_zeros_are_zeros_and_noise_has_the_norm_of_what_it_replaces():
     both = twins("llama")
-    fed = both.clean.fed_latents
-    assert zero(both).shape == fed.shape
+    own = both.clean.fed_latents
+    assert zero(both).shape == own.shape
     assert not zero(both).any()
     drawn = noise(both)
-    torch.testing.assert_close(drawn.norm(dim=-1), fed.norm(dim=-1))
-    assert not torch.cosine_similarity(drawn, fed).abs().gt(0.6).any()
+    torch.testing.assert_close(drawn.norm(dim=-1), own.norm(dim=-1))
+    assert not torch.cosine_similarity(drawn, own).abs().gt(0.6).any()
 
 
 def test_noise_is_fixed_by_the_pair_and_differs_between_pairs():
@@ -45,20 +58,19 @@ def test_noise_is_fixed_by_the_pair_and_differs_between_pairs():
 @every_model
 def test_at_embedding_a_pin_is_what_was_fed(model_type):
     both = twins(model_type)
-    found = pins_of(both, {"zero": zero, "noise": noise}, ["embedding"])
+    found = pins_of(both, {"zero": "zero", "noise": "matched_noise"}, ["embedding"])
     for name, arm in (("zero", zero), ("noise", noise)):
         (edit,) = found.edits["embedding", name]
         assert edit.hook == "hook_embed"
         assert torch.equal(edit.positions, both.clean.latent_positions)
         assert torch.equal(edit.value, arm(both))
-        assert torch.equal(found.fed[name], arm(both))
 
 
 @pytest.mark.parametrize("level", ["kv", "span", "residual:1"])
 @every_model
 def test_deeper_a_pin_is_what_the_reference_run_holds_when_it_is_fed(model_type, level):
     both = twins(model_type)
-    found = pins_of(both, {"zero": zero, "noise": noise}, [level])
+    found = pins_of(both, {"zero": "zero", "noise": "matched_noise"}, [level])
     span = "segment" if level == "span" else "latents"
     for name, arm in (("zero", zero), ("noise", noise)):
         edits = found.edits[level, name]
@@ -73,10 +85,10 @@ def test_deeper_a_pin_is_what_the_reference_run_holds_when_it_is_fed(model_type,
 def test_nothing_of_the_clean_image_remains_in_a_deeper_pin(model_type):
     """The same pin would come of any other clean run that was fed as many vectors."""
     both = twins(model_type)
-    found = pins_of(both, {"zero": zero}, ["kv"])
+    found = pins_of(both, ["zero"], ["kv"])
     turned = type(both)(both.pair, both.parting, both.said, both.reference, both.reference)
     for one, other in zip(
-        found.edits["kv", "zero"], pins_of(turned, {"zero": zero}, ["kv"]).edits["kv", "zero"],
+        found.edits["kv", "zero"], pins_of(turned, ["zero"], ["kv"]).edits["kv", "zero"],
         strict=True,
     ):  # fmt: skip
         torch.testing.assert_close(one.value, other.value, **EXACT)
@@ -85,7 +97,7 @@ def test_nothing_of_the_clean_image_remains_in_a_deeper_pin(model_type):
 @every_model
 def test_what_fired_is_seen_in_the_first_layer(model_type):
     both = twins(model_type)
-    found = pins_of(both, {"zero": zero, "own": lambda twins: twins.reference.fed_latents})
+    found = pins_of(both, {"zero": "zero", "own": lambda twins: twins.reference.fed_latents})
     hook = "blocks.0.attn.hook_v"
     where = both.reference.latent_positions
     own = both.clean.reasoner.replay(both.reference, record=[hook]).activations[hook]
@@ -97,10 +109,15 @@ def test_what_fired_is_seen_in_the_first_layer(model_type):
 
 
 def test_there_is_a_pin_for_every_level_and_arm_in_order():
-    found = pins_of(twins("llama"), {"zero": zero, "noise": noise})
+    found = pins_of(twins("llama"), {"zero": "zero", "noise": "matched_noise"})
     assert list(found.edits) == [(level, name) for level in LEVELS for name in ("zero", "noise")]
 
 
 def test_an_arm_of_another_shape_is_refused_by_name():
     with pytest.raises(EditError, match=r"'short' feeds vectors of shape \(2, 48\)"):
         pins_of(twins("llama"), {"short": lambda both: zero(both)[1:]})
+
+
+def test_what_leaves_no_vectors_is_no_pin():
+    with pytest.raises(EditError, match=r"'removal' changes how a run is made up.*battery"):
+        pins_of(twins("llama"), ["removal"])

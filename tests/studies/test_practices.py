@@ -9,8 +9,7 @@ import torch
 
 from mindseye.engine import Contrast
 from mindseye.organisms import DESIGNS
-from mindseye.studies.practices import FOOLED_BY, SHARED, practices, right, shared
-from tests.engine.random_twins import twins
+from mindseye.studies.practices import FOOLED_BY, practices, right
 
 N_RUNS, N_SLOTS, WIDTH = 24, 2, 6
 
@@ -92,14 +91,6 @@ def test_right_is_whether_the_clean_answer_is_the_most_likely():
     logits = torch.tensor([[3.0, 1, 2], [1, 3, 2]])
     assert right(logits, Contrast((), 0, 1)).tolist() == [1, 0]
     assert right(logits, Contrast((), 2, 1)).tolist() == [0, 0]
-
-
-@pytest.mark.model
-def test_the_shared_tensor_is_one_small_constant_for_all_inputs():
-    one, other = (shared(twins(model_type)) for model_type in ("llama", "qwen2_5_vl"))
-    assert torch.equal(one, other)
-    assert (one == SHARED).all()
-    assert one.shape == twins("llama").clean.fed_latents.shape
 
 
 def test_every_practice_has_an_organism_made_to_mislead_it():

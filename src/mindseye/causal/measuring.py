@@ -21,17 +21,16 @@ from mindseye.causal.scoring import (
     scorer,
 )
 from mindseye.engine import (
-    Arm,
+    Arms,
     Branch,
     Cells,
     Twins,
     compute,
     crossed_cells,
-    noise,
     pinned,
     reads,
     snapshot,
-    zero,
+    vectors_of,
 )
 from mindseye.engine.lengths import LENGTH, length_cells
 from mindseye.engine.levels import tail_start
@@ -39,7 +38,7 @@ from mindseye.reasoners import Knockout, Reasoner
 
 __all__ = ["CUT", "PINS", "PairRows", "measure_pair"]
 
-PINS: Mapping[str, Arm] = {"zero": zero, "noise": noise}
+PINS: Arms = {"zero": "zero", "noise": "matched_noise"}
 """What the mediator is pinned to unless somebody asks for more."""
 
 CUT = "cut"
@@ -140,7 +139,8 @@ class _Pinned:
 def _pins(twins: Twins, asked: Asked, read: range) -> _Pinned:
     """Run both inputs under every z*, and with the edges from the slots cut."""
     start = tail_start(twins.clean, asked.ladder)
-    pins = pinned(twins, asked.pins, asked.ladder, start, asked.budget) if asked.pins else None
+    fed = vectors_of(asked.pins, twins, asked.pool)
+    pins = pinned(twins, fed, asked.ladder, start, asked.budget) if fed else None
     places = [*(pins.edits if pins else ()), (asked.ladder[-1], CUT)]
     branches = [Branch(edits) for edits in (pins.edits.values() if pins else ())]
     branches.append(Branch(knockouts=(Knockout("post", "latents"),)))

@@ -29,10 +29,13 @@ from mindseye.causal.verdict import Evidence, Verdict, judge
 from mindseye.engine import (
     DEFAULT_BUDGET,
     LEVELS,
-    Arm,
+    Arms,
     Outcome,
     Track,
+    find_arms,
     find_outcomes,
+    latent_pool,
+    needs_pool,
     twin_runs,
 )
 from mindseye.engine.lengths import LENGTH
@@ -202,7 +205,7 @@ def mediate(
     levels: Sequence[str] = LEVELS,
     outcome: str | Outcome | Sequence[str | Outcome] = "logit_difference",
     margin: float | Margin = 0.1,
-    pins: Mapping[str, Arm] | None = None,
+    pins: Arms | None = None,
     cluster: Callable[[Pair], Hashable] = image_of,
     seed: int = 0,
     budget: int = DEFAULT_BUDGET,
@@ -224,15 +227,17 @@ def mediate(
             `suffix`; and `length`, the number of slots, for which positions may differ.
         outcome: Names of registered outcomes, or functions; the verdict is about the first.
         margin: How small counts as none: a share of the total effect, or a whole policy.
-        pins: What the mediator is pinned to for controlled effects, by name; zeros and
-            norm-matched noise if left out.
+        pins: What the mediator is pinned to for controlled effects: replacements by name, or a
+            mapping from names to replacements or functions, as in `battery`; zeros and norm-matched
+            noise if left out. One that is made of other runs' latents takes those of all pairs.
         cluster: What a pair belongs to; its image if left out.
         seed: Of every bootstrap and permutation.
         budget: Most bytes of activations at a time.
         track: Wraps the pairs, to show progress.
 
     Raises:
-        EditError: No such level.
+        EditError: No such level, or a pin that feeds no vectors.
+        UnknownNameError: No replacement or outcome of a name.
         SampleError: A margin that is none, or no pair gave two runs that imagined at the same
             positions.
         EngineError: `parsed_answer` of a model that answers from two routes.
@@ -243,10 +248,12 @@ def mediate(
     for level in levels:
         if level != LENGTH:
             check_level(reasoner, level)
+    arms = find_arms(PINS if pins is None else pins, seed=seed)
     asked = Asked(
         tuple(levels),
         find_outcomes(outcome, everything=True),
-        dict(PINS if pins is None else pins),
+        arms,
+        latent_pool(reasoner, pairs) if needs_pool(arms) else None,
         budget,
     )
     rows: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from torch import Tensor
 from mindseye.causal.effects import controlled, effects
 from mindseye.engine import DEFAULT_BUDGET, Arm, Cells, Contrast, Outcome, Twins, reads
 from mindseye.engine.lengths import LENGTH
+from mindseye.interventions.replacements import Chosen, Pool
 
 __all__ = [
     "CELLS",
@@ -38,12 +39,14 @@ class Asked:
         levels: What counts as the mediator.
         outcomes: By name.
         pins: What the mediator is pinned to, by name.
+        pool: Latents of other runs, if a pin is made of them.
         budget: Most bytes of activations at a time.
     """
 
     levels: tuple[str, ...]
     outcomes: Mapping[str, Outcome]
-    pins: Mapping[str, Arm]
+    pins: Mapping[str, Chosen | Arm]
+    pool: Pool | None = None
     budget: int = DEFAULT_BUDGET
 
     @property

@@ -6,9 +6,10 @@ disturb is computed. The other modules are experiments on it: `crossed_cells` co
 cells of a mediation, `sweep` one patch per layer and slot; then there are `path_patch`,
 `knock_out`, `battery`, `slot_effects`, `dose_response`, `backup_effects`, `crossed_design`,
 `strict_runs`, and `attribute`, which only ranks. A `Contrast` says where
-the outcome is read, `twin_runs` how pairs are run.
+the outcome is read, `twin_runs` how pairs are run, and `find_arms` what is fed instead of latents.
 """
 
+from mindseye.engine.arms import Arm, Arms, find_arms, latent_pool, needs_pool, vectors_of
 from mindseye.engine.attribution import Attribution, attribute
 from mindseye.engine.backup import DIRECT_PATH, backup_effects
 from mindseye.engine.battery import battery
@@ -27,8 +28,9 @@ from mindseye.engine.exact import (
 )
 from mindseye.engine.knockouts import EDGES, Knockouts, knock_out
 from mindseye.engine.levels import LEVELS, aligned, check_aligned
+from mindseye.engine.optimal import OptimalConstant, optimal_constant
 from mindseye.engine.paths import Paths, path_patch
-from mindseye.engine.pins import Arm, Pins, noise, pinned, zero
+from mindseye.engine.pins import Pins, pinned
 from mindseye.engine.slots import slot_effects
 from mindseye.engine.strict import STRICT, strict_runs
 from mindseye.engine.sweep import Grid, sweep
@@ -42,6 +44,7 @@ __all__ = [
     "LEVELS",
     "STRICT",
     "Arm",
+    "Arms",
     "Attribution",
     "Branch",
     "Cells",
@@ -51,6 +54,7 @@ __all__ = [
     "EdgePatch",
     "Grid",
     "Knockouts",
+    "OptimalConstant",
     "Outcome",
     "Paths",
     "Pins",
@@ -67,9 +71,12 @@ __all__ = [
     "crossed_cells",
     "crossed_design",
     "dose_response",
+    "find_arms",
     "find_outcomes",
     "knock_out",
-    "noise",
+    "latent_pool",
+    "needs_pool",
+    "optimal_constant",
     "path_patch",
     "pinned",
     "reads",
@@ -78,5 +85,5 @@ __all__ = [
     "strict_runs",
     "sweep",
     "twin_runs",
-    "zero",
+    "vectors_of",
 ]

@@ -17,16 +17,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mindseye.engine.contrast import Outcome, find_outcomes
-from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, check_exact, snapshot
+from mindseye.engine.exact import DEFAULT_BUDGET, Branch, Snapshot, snapshot
+from mindseye.engine.gradients import tail_logits
 from mindseye.engine.measuring import measure
 from mindseye.engine.sweep import Site, direct, sites, span_of
 from mindseye.engine.twins import Track, Twins, comparable
 from mindseye.errors import EditError
 from mindseye.plugins import find
 from mindseye.reasoners import Reasoner
-from mindseye.reasoners.attention import Rectangle, intercepted
-from mindseye.reasoners.hooks import Visit, hooked
-from mindseye.reasoners.spans import SPANS
+from mindseye.reasoners.hooks import Visit
 from mindseye.samples import Pair
 
 __all__ = ["Attribution", "attribute"]
@@ -273,42 +272,18 @@ def _gradients(
         twins: Where the answers part.
         measures: Outcomes by name.
     """
-    check_exact(held)
-    trace = held.trace
-    reasoner = trace.reasoner
-    model, architecture = reasoner.model, reasoner.architecture
-    n_steps, n_seq, columns = (
-        len(next(iter(moved.values()))),
-        len(trace.labels),
-        held.columns(where),
-    )
+    n_steps, columns = len(next(iter(moved.values()))), held.columns(where)
     leaves = {name: each.clone().requires_grad_() for name, each in moved.items()}
 
     def visit(name: str) -> Visit:
         return lambda activation: activation.index_add(1, columns, leaves[name])
 
-    tail = trace.prefill().part(held.start, n_seq).repeat(n_steps)
-    bias = architecture.bias(
-        model,
-        trace.labels[None],
-        trace.prefill().image_mask,
-        held.n_tail,
-        reasoner.wiring,
-        tail.embeds.dtype,
-    )
-    with (
-        torch.enable_grad(),
-        intercepted(model),
-        hooked(model, architecture, {name: visit(name) for name in leaves}),
-    ):
-        every = [each.expand(n_steps, -1, -1, -1) for each in bias]
-        states = architecture.decode(model, tail, every, reading=Rectangle(held.prefix))[:, -1]
-        at_slot = (trace.labels[-1:] == SPANS.index("latents")).expand(n_steps)
-        logits = reasoner.unembed(reasoner.feedback().settle(states, at_slot))
-        slopes: dict[str, list[Tensor]] = {name: [] for name in leaves}
-        for outcome in measures.values():
+    logits = tail_logits(held, n_steps, {name: visit(name) for name in leaves})
+    slopes: dict[str, list[Tensor]] = {name: [] for name in leaves}
+    for outcome in measures.values():
+        with torch.enable_grad():
             total = outcome(logits, twins.parting).sum()
-            found = torch.autograd.grad(total, list(leaves.values()), retain_graph=True)
-            for name, each in zip(leaves, found, strict=True):
-                slopes[name].append(each.mean(dim=0))
+        found = torch.autograd.grad(total, list(leaves.values()), retain_graph=True)
+        for name, each in zip(leaves, found, strict=True):
+            slopes[name].append(each.mean(dim=0))
     return {name: torch.stack(each) for name, each in slopes.items()}

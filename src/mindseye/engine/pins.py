@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.engine.exact import DEFAULT_BUDGET, Branch, compute, snapshot
 from mindseye.engine.levels import level_positions, mediator_hooks
 from mindseye.engine.twins import Twins
-from mindseye.errors import EditError
 from mindseye.reasoners import Edit
 
-__all__ = ["Arm", "Pins", "noise", "pinned", "zero"]
-
-Arm = Callable[[Twins], Float[Tensor, "slots d_model"]]
-"""Says what is fed at the slots instead of a pair's clean latents."""
+__all__ = ["Pins", "pinned"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,32 +22,17 @@ class Pins:
 
     Attributes:
         edits: By level and by what was fed; they go into either run of the pair.
-        fed: What was fed, by name.
         fired: By name, the largest change of what slots show in the first layer, in the run that
             was fed.
     """
 
     edits: dict[tuple[str, str], list[Edit]]
-    fed: dict[str, Float[Tensor, "slots d_model"]]
     fired: dict[str, float]
-
-
-def zero(twins: Twins) -> Float[Tensor, "slots d_model"]:
-    """Feed zeros."""
-    return torch.zeros_like(twins.clean.fed_latents)
-
-
-def noise(twins: Twins) -> Float[Tensor, "slots d_model"]:
-    """Feed Gaussian noise, every vector of the norm of the one it replaces; fixed by the pair."""
-    latents = twins.clean.fed_latents
-    draw = torch.Generator().manual_seed(sum(twins.pair.id.encode()))
-    drawn = torch.randn(latents.shape, generator=draw).to(latents)
-    return drawn * latents.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
 
 
 def pinned(
     twins: Twins,
-    arms: Mapping[str, Arm],
+    fed: Mapping[str, Float[Tensor, "slots d_model"]],
     levels: Sequence[str],
     start: int,
     budget: int = DEFAULT_BUDGET,
@@ -64,16 +44,12 @@ def pinned(
 
     Args:
         twins: The pair's runs.
-        arms: What is fed, by name.
+        fed: What is fed, by name.
         levels: What counts as the mediator.
         start: Where the levels' positions begin.
         budget: Most bytes of activations at a time.
-
-    Raises:
-        EditError: An arm whose vectors have another shape than the latents.
     """
     reference, first = twins.reference, "blocks.0.attn.hook_v"
-    fed = {name: _fed(arm(twins), name, twins.clean.fed_latents) for name, arm in arms.items()}
     slots = twins.clean.latent_positions
     hooks = {level: mediator_hooks(reference.reasoner, level) for level in levels}
     deeper = sorted({first, *(h for each in hooks.values() for h in each)} - {"hook_embed"})
@@ -92,18 +68,4 @@ def pinned(
                 else [Edit(hook, where, left[hook][index, columns]) for hook in hooks[level]]
             )
     fired = shown.abs().flatten(1).amax(dim=1).tolist()
-    return Pins(edits, fed, dict(zip(fed, fired, strict=True)))
-
-
-def _fed(vectors: Tensor, name: str, latents: Float[Tensor, "slots d_model"]) -> Tensor:
-    """Check what an arm feeds.
-
-    Raises:
-        EditError: Its shape is not that of the latents.
-    """
-    if vectors.shape != latents.shape:
-        raise EditError(
-            f"Arm {name!r} feeds vectors of shape {tuple(vectors.shape)}; the latents have "
-            f"{tuple(latents.shape)}. Return one vector per slot."
-        )
-    return vectors.to(latents)
+    return Pins(edits, dict(zip(fed, fired, strict=True)))

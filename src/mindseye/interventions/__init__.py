@@ -1,50 +1,6 @@
-"""What one may change about a sample.
+"""What one may change: a sample (`perturbations`), and what is fed as latents (`replacements`).
 
-A perturbation is a function from a sample to another one, under a name, with what it declares about
-itself: whether the grid stays, whether the result looks like what the model knows, whether the
-right answer is expected to change, and which parts of a sample it may touch. Every call is held to
-that. No torch here.
-
-Start reading at `perturbing`, the plug-in point; `pixels` has the simplest ones, `pairing` makes
-pairs of them.
+Both are plug-in points: functions under a name, with what they declare about themselves, which
+every call is held to. Perturbations know no torch. `asking` reads what a plug-in is told, such as
+`noise:scale=0.3`; `boxes` finds regions of a picture.
 """
-
-from mindseye.interventions.asking import Parameter
-from mindseye.interventions.exchanges import another_image, another_question, drop_image
-from mindseye.interventions.layout import crop_jitter, patch_shuffle, resolution, smaller
-from mindseye.interventions.options import permute_options
-from mindseye.interventions.pairing import perturbed_pairs
-from mindseye.interventions.perturbing import Perturbation, find_perturbation, perturbation
-from mindseye.interventions.pixels import blank, blur, grey, jpeg, mean_colour, noise
-from mindseye.interventions.redrawing import Redraws, redraw
-from mindseye.interventions.regions import mask_random, mask_rest, mask_target
-from mindseye.interventions.words import mask_words, paraphrase
-
-__all__ = [
-    "Parameter",
-    "Perturbation",
-    "Redraws",
-    "another_image",
-    "another_question",
-    "blank",
-    "blur",
-    "crop_jitter",
-    "drop_image",
-    "find_perturbation",
-    "grey",
-    "jpeg",
-    "mask_random",
-    "mask_rest",
-    "mask_target",
-    "mask_words",
-    "mean_colour",
-    "noise",
-    "paraphrase",
-    "patch_shuffle",
-    "permute_options",
-    "perturbation",
-    "perturbed_pairs",
-    "redraw",
-    "resolution",
-    "smaller",
-]

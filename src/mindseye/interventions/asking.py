@@ -11,13 +11,25 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from mindseye.errors import EditError
+from mindseye.plugins import find
 
-__all__ = ["Parameter", "check_range", "parameters_of", "read", "settle"]
+__all__ = [
+    "Parameter",
+    "check_range",
+    "check_signature",
+    "find_declared",
+    "parameters_of",
+    "read",
+    "settle",
+    "values_of",
+]
+
+P = TypeVar("P")
 
 _GIVEN = ("rng",)
 """What every plug-in gets and nobody asks for."""
@@ -105,6 +117,55 @@ def read(asked: str) -> tuple[str, dict[str, str]]:
             "parameters, each once and with commas between them, such as noise:scale=0.3."
         )
     return name.strip(), texts
+
+
+def values_of(known: tuple[Parameter, ...], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what texts say, by parameter; unknown ones stay texts, for `settle` to refuse.
+
+    Raises:
+        EditError: A text is not of its parameter's kind.
+    """
+    by_name = {each.name: each for each in known}
+    return {key: by_name[key].read(text) if key in by_name else text for key, text in texts.items()}
+
+
+def find_declared(kind: str, name: str, declared: type[P]) -> P:
+    """Return a plug-in that came with its declaration.
+
+    Raises:
+        UnknownNameError: None of that name.
+        EditError: What was registered declares nothing.
+    """
+    found = find(kind, name)
+    if not isinstance(found, declared):
+        raise EditError(
+            f"{kind.capitalize()} {name!r} is a {type(found).__name__} that declares nothing. "
+            f"Register it with @{kind} instead of @register."
+        )
+    return found
+
+
+def check_signature(what: str, function: Callable[..., Any]) -> None:
+    """Refuse a plug-in's function that takes its chance or its parameters otherwise than by name.
+
+    Args:
+        what: The plug-in, as in `Perturbation 'fog'`.
+        function: Takes one thing by place, and `rng` and its parameters by name.
+
+    Raises:
+        EditError: It takes no `rng`, or parameters by place.
+    """
+    first, *others = inspect.signature(function).parameters.values()
+    if "rng" not in {each.name for each in others if each.kind is each.KEYWORD_ONLY}:
+        raise EditError(
+            f"{what} takes no rng; all chance comes from the generator that is passed in. Write "
+            f"def {function.__name__}({first.name}, *, rng), also if nothing is random."
+        )
+    if early := [each.name for each in others if each.kind is not each.KEYWORD_ONLY]:
+        raise EditError(
+            f"{what} takes {early[0]!r} by place; parameters are told by name. Write "
+            f"def {function.__name__}({first.name}, *, {early[0]}, rng)."
+        )
 
 
 def settle(

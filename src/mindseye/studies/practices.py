@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.causal import Mediation
-from mindseye.engine import Contrast, Twins
+from mindseye.engine import Contrast
 from mindseye.readouts import probe
 from mindseye.reasoners import Trace
 
-__all__ = ["FOOLED_BY", "SHARED", "Practice", "practices", "right", "shared"]
+__all__ = ["FOOLED_BY", "SHARED", "Practice", "practices", "right"]
 
 SHARED = 0.01
 """What every entry of the shared tensor is."""
@@ -52,11 +51,6 @@ class Practice:
 def right(logits: Float[Tensor, "*rows vocab"], parting: Contrast, /) -> Float[Tensor, "*rows"]:
     """Return 1 where the clean answer's token is the most likely one, else 0."""
     return (logits.argmax(dim=-1) == parting.clean).to(logits.dtype)
-
-
-def shared(twins: Twins) -> Float[Tensor, "slots d_model"]:
-    """Feed one small constant everywhere, the same for all inputs."""
-    return torch.full_like(twins.clean.fed_latents, SHARED)
 
 
 def practices(found: Mediation, traces: Sequence[Trace], *, seed: int = 0) -> dict[str, Practice]:

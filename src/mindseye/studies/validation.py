@@ -10,14 +10,14 @@ import torch
 
 import mindseye.reasoners as reasoners
 from mindseye.causal import Mediation, mediate
-from mindseye.engine import Branch, compute, noise, snapshot, zero
+from mindseye.engine import Branch, compute, snapshot
 from mindseye.errors import UnknownNameError
 from mindseye.organisms import DESIGNS, Design, connect, design, leaky, weights_of
 from mindseye.organisms.blank import PROTOCOL, blank_model, blank_processor
 from mindseye.organisms.blends import rank
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
-from mindseye.studies.practices import Practice, practices, right, shared
+from mindseye.studies.practices import SHARED, Practice, practices, right
 from mindseye.tasks import task
 
 __all__ = ["GAINS", "KNOWN", "Tested", "Validation", "random_organism", "sensitivity", "validate"]
@@ -28,7 +28,7 @@ KNOWN = tuple(name for name, plan in DESIGNS.items() if plan.verdict is not None
 GAINS = (0.005, 0.01, 0.02, 0.05, 0.08, 0.12, 0.2, 0.4)
 """Of the leak whose smallest detected size is sought."""
 
-_PINS = {"zero": zero, "noise": noise, "shared": shared}
+_PINS = {"zero": "zero", "noise": "matched_noise", "shared": f"tiny:value={SHARED}"}
 
 Track = Callable[[str, Sequence[Pair]], Iterable[Pair]]
 """Wraps pairs to show progress; the first argument is the organism's name."""
