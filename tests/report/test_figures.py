@@ -15,7 +15,6 @@ from mindseye.engine import Grid
 from mindseye.errors import UnknownNameError
 from mindseye.report import draw_mediation, draw_sweep, draw_trace
 from mindseye.report.diagram import draw_diagram
-from mindseye.report.figures.trace import _first_run, _grid
 from mindseye.studies import Audit
 from tests.report.audits import HOSTILE, altered
 
@@ -182,21 +181,6 @@ def test_a_run_without_latents_is_only_its_image(found: Audit) -> None:
     figure = draw_trace(plain)
     assert [panel.type for panel in figure.data] == ["image"]
     assert "no latents" in figure.layout.title.subtitle.text
-
-
-@pytest.mark.parametrize(
-    ("n_tokens", "shape", "wanted"),
-    [(16, (64, 64), (4, 4)), (12, (30, 40), (3, 4)), (12, (90, 31), (6, 2)), (7, (10, 80), (1, 7))],
-)
-def test_the_token_grid_follows_the_images_aspect(
-    n_tokens: int, shape: tuple[int, int], wanted: tuple[int, int]
-) -> None:
-    assert _grid(n_tokens, shape) == wanted
-
-
-def test_only_the_first_images_tokens_are_drawn() -> None:
-    assert _first_run(torch.tensor([3, 4, 5, 9, 10])).tolist() == [3, 4, 5]
-    assert _first_run(torch.tensor([3, 4, 5])).tolist() == [3, 4, 5]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
