@@ -8,7 +8,7 @@ Time: about 15 s on a laptop CPU. Memory: under 1 GB.
 import mindseye as me
 
 
-@me.register("outcome", "probability")
+@me.outcome("probability", unit="share")
 def probability(logits, parting, /):
     """Return the clean answer's probability."""
     return logits.softmax(-1)[..., parting.clean]

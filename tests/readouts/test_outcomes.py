@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import mindseye as me
 from mindseye.engine import Contrast, reads
-from mindseye.engine.contrast import READS, find_outcomes, reading
+from mindseye.engine.contrast import READS, find_outcomes, outcome, reads, unit_of
 from mindseye.errors import EditError, UnknownNameError
 from mindseye.plugins import find, names
 from mindseye.readouts.outcomes import (
@@ -112,14 +112,31 @@ def test_experiments_that_read_one_token_refuse_outcomes_that_read_more(name):
 def test_an_outcome_can_read_only_what_there_is():
     assert READS == ("parting", "answer", "run")
 
-    @reading("answer")
+    @outcome("mine", unit="stones", reads="answer")
     def mine(logits, parting, /):
         return logits[..., 0, 0]
 
     assert reads(mine) == "answer"
+    assert unit_of("mine") == "stones"
     mine.reads = "minds"
     with pytest.raises(EditError, match="parting, answer, run"):
         reads(mine)
+
+
+def test_an_outcome_that_declares_to_read_something_else_is_refused(unchecked_types):
+    with pytest.raises(EditError, match="'mine' reads 'minds'"):
+        outcome("mine", reads="minds")
+
+
+@pytest.mark.parametrize("name", [name for name in names("outcome") if name != "mine"])
+def test_a_built_in_outcome_declares_its_unit_and_says_what_it_is(name):
+    assert unit_of(name) in ("nats", "share")
+    assert unit_of(name.replace("_", " ")) == unit_of(name)
+    assert find("outcome", name).__doc__.startswith("Return ")
+
+
+def test_of_an_outcome_that_nobody_registered_no_unit_is_known():
+    assert unit_of("made up on the spot") == ""
 
 
 def test_two_outcomes_of_one_name_and_none_at_all_are_refused():

@@ -38,6 +38,7 @@ from mindseye.engine import (
     needs_pool,
     twin_runs,
 )
+from mindseye.engine.contrast import unit_of
 from mindseye.engine.lengths import LENGTH
 from mindseye.engine.levels import check_level
 from mindseye.errors import SampleError
@@ -46,10 +47,6 @@ from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair, read_image
 
 __all__ = ["Mediation", "image_of", "mediate"]
-
-_UNITS: dict[str, str] = dict.fromkeys(("probability", "flip", "parsed answer"), "(share)")
-"""Of outcomes that are not in nats."""
-
 
 @dataclass(frozen=True, eq=False)
 class Mediation:
@@ -342,7 +339,7 @@ def _evidence(
             for level, held in by_level.items()
             if level == LENGTH and (held["latents_moved"] == 0).all()
         ),
-        unit=_UNITS.get(outcome, "nats"),
+        unit={"share": "(share)"}.get(unit_of(outcome), unit_of(outcome)),
     )
 
 

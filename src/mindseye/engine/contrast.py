@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.errors import EditError, SampleError
-from mindseye.plugins import find
+from mindseye.plugins import find, names, register
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
 
-__all__ = ["Contrast", "Outcome", "contrast", "find_outcomes", "reading", "reads"]
+__all__ = ["Contrast", "Outcome", "contrast", "find_outcomes", "outcome", "reads", "unit_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Contrast:
 class Outcome(typing.Protocol):
     """The contract: logits where a pair's answers part become one number per row.
 
-    An outcome that needs more says so by an attribute `reads`, and only `mediate` takes it: with
-    `reads = "answer"` it gets logits along the whole clean answer, `(*rows, tokens, vocab)`; with
-    `reads = "run"` it gets a trace that went on from an edited cell, and the pair.
+    An outcome that needs more declares it (`@outcome(name, reads=...)`), and only `mediate` takes
+    it: with `"answer"` it gets logits along the whole clean answer, `(*rows, tokens, vocab)`; with
+    `"run"` it gets a trace that went on from an edited cell, and the pair.
     """
 
     def __call__(
@@ -64,14 +64,42 @@ def reads(outcome: Callable[..., Any]) -> str:
     return found
 
 
-def reading(what: Literal["answer", "run"]) -> Callable[[F], F]:
-    """Mark an outcome as one that reads more than the token where the answers part."""
+def outcome(
+    name: str,
+    *,
+    unit: str = "",
+    reads: Literal["parting", "answer", "run"] = "parting",
+) -> Callable[[F], F]:
+    """Offer a function as the outcome `name`.
 
-    def mark(outcome: F) -> F:
-        setattr(outcome, "reads", what)  # noqa: B010  a function's attribute, for `reads`
-        return outcome
+    Args:
+        name: What it is called.
+        unit: Of its values, such as nats or share, for figures and reasons.
+        reads: What it gets: logits where the answers part, logits along the whole clean answer, or
+            a trace that decoded on from an edited cell, and the pair. The latter two are only for
+            `mediate`.
 
-    return mark
+    Raises:
+        EditError: It reads something else.
+    """
+    if reads not in READS:
+        raise EditError(f"Outcome {name!r} reads {reads!r}; it can read {', '.join(READS)}.")
+
+    def offer(function: F) -> F:
+        function.__dict__.update(unit=unit, reads=reads)
+        return register("outcome", name)(function)
+
+    return offer
+
+
+def unit_of(name: str) -> str:
+    """Return the unit that a registered outcome declares; of others none is known.
+
+    Args:
+        name: As registered, or in words.
+    """
+    key = name.replace(" ", "_")
+    return getattr(find("outcome", key), "unit", "") if key in names("outcome") else ""
 
 
 def find_outcomes(

@@ -7,9 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindseye.engine import Contrast
-from mindseye.engine.contrast import reading
+from mindseye.engine.contrast import outcome
 from mindseye.errors import EditError
-from mindseye.plugins import register
 from mindseye.reasoners import Trace
 from mindseye.samples import Pair
 
@@ -24,7 +23,7 @@ __all__ = [
 ]
 
 
-@register("outcome", "logit_difference")
+@outcome("logit_difference", unit="nats")
 def logit_difference(
     logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
 ) -> Float[Tensor, "*rows"]:
@@ -37,7 +36,7 @@ def logit_difference(
     return logits[..., parting.clean] - logits[..., parting.reference]
 
 
-@register("outcome", "log_probability")
+@outcome("log_probability", unit="nats")
 def log_probability(
     logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
 ) -> Float[Tensor, "*rows"]:
@@ -45,7 +44,7 @@ def log_probability(
     return logits.log_softmax(dim=-1)[..., parting.clean]
 
 
-@register("outcome", "probability")
+@outcome("probability", unit="share")
 def probability(
     logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
 ) -> Float[Tensor, "*rows"]:
@@ -57,7 +56,7 @@ def probability(
     return logits.softmax(dim=-1)[..., parting.clean]
 
 
-@register("outcome", "kl_divergence")
+@outcome("kl_divergence", unit="nats")
 def kl_divergence(
     logits: Float[Tensor, "*rows vocab"], parting: Contrast, /
 ) -> Float[Tensor, "*rows"]:
@@ -70,14 +69,13 @@ def kl_divergence(
     return (cell.exp() * (cell - own)).sum(dim=-1)
 
 
-@register("outcome", "flip")
+@outcome("flip", unit="share")
 def flip(logits: Float[Tensor, "*rows vocab"], parting: Contrast, /) -> Float[Tensor, "*rows"]:
     """Return 1 where another token is most likely than in the clean run, else 0."""
     return (logits.argmax(dim=-1) != _said(parting).argmax(dim=-1)).to(logits.dtype)
 
 
-@register("outcome", "answer_log_probability")
-@reading("answer")
+@outcome("answer_log_probability", unit="nats", reads="answer")
 def answer_log_probability(
     logits: Float[Tensor, "*rows tokens vocab"], parting: Contrast, /
 ) -> Float[Tensor, "*rows"]:
@@ -87,8 +85,7 @@ def answer_log_probability(
     return each[..., 0].mean(dim=-1)
 
 
-@register("outcome", "parsed_answer")
-@reading("run")
+@outcome("parsed_answer", unit="share", reads="run")
 def parsed_answer(trace: Trace, pair: Pair, /) -> float:
     """Return 1 if the answer parsed from a run that decoded on is the clean one, else 0."""
     return float(trace.parsed and trace.answer == pair.clean.answer)

@@ -13,7 +13,6 @@ from mindseye.interventions.perturbations import Perturbation
 from mindseye.plugins import find, names
 from mindseye.samples import Sample
 from mindseye.tasks.digits import Digits
-from tests.interventions.perturbations.drawer import Drawer
 from tests.strategies import pixels
 
 HOME = mindseye.interventions.perturbations.__name__
@@ -70,11 +69,11 @@ def examples() -> dict[str, tuple[Sample, dict[str, Any]]]:
     """For each built-in perturbation a sample, and parameters with which it changes something."""
     pool = Digits().samples(12)
     digits = pool[0]
-    drawn = Drawer().samples(1)[0]
+    drawn = Digits().samples(1)[0]
     return {name: (digits, {}) for name in built_in()} | {
         "another_image": (digits, {"pool": pool}),
         "another_question": (digits, {"pool": pool}),
         "paraphrase": (worded(), {}),
         "permute_options": (lettered(), {}),
-        "redraw": (drawn, {"attribute": "digit", "task": Drawer()}),
+        "redraw": (drawn, {"attribute": "digit", "task": Digits()}),
     }

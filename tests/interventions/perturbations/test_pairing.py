@@ -13,7 +13,6 @@ from mindseye.errors import EditError, SampleError, UnknownNameError
 from mindseye.interventions.perturbations import jpeg, noise, perturbation, perturbed_pairs
 from mindseye.samples import Sample
 from mindseye.tasks.digits import Digits
-from tests.interventions.perturbations.drawer import Drawer
 from tests.interventions.perturbations.scenes import lettered, rng
 
 SCENES = Digits().samples(8)
@@ -64,8 +63,8 @@ def test_a_renumbered_answer_makes_a_minimal_pair() -> None:
 
 
 def test_a_redrawn_scene_makes_a_minimal_pair_where_the_answer_changes() -> None:
-    scenes = Drawer().samples(12)
-    pairs = perturbed_pairs(scenes, "redraw:attribute=digit", rng=rng(), task=Drawer())
+    scenes = Digits().samples(12)
+    pairs = perturbed_pairs(scenes, "redraw:attribute=digit", rng=rng(), task=Digits())
     assert {pair.kind for pair in pairs} == {"minimal"}
 
 

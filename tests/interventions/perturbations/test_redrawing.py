@@ -15,19 +15,18 @@ from mindseye.interventions.perturbations import Redraws, redraw
 from mindseye.plugins import register
 from mindseye.samples import Sample
 from mindseye.tasks.digits import KINDS, Digits
-from tests.interventions.perturbations.drawer import Drawer
 from tests.interventions.perturbations.scenes import rng
 from tests.strategies import seeds
 
 ATTRIBUTES = ("digit", "handwriting", "colour", "position")
-drawn = st.sampled_from(Drawer().samples(16))
+drawn = st.sampled_from(Digits().samples(16))
 
 
 @given(drawn, st.sampled_from(ATTRIBUTES), seeds)
 def test_redraw_keeps_the_question_and_knows_the_answer_to_the_new_scene(
     sample: Sample, attribute: str, seed: int
 ) -> None:
-    after = redraw(sample, attribute=attribute, task=Drawer(), rng=rng(seed))
+    after = redraw(sample, attribute=attribute, task=Digits(), rng=rng(seed))
     assert after.question == sample.question
     left, top, _, _ = after.regions["target"]
     cell = top // 32 * 2 + left // 32
@@ -43,7 +42,7 @@ def test_redraw_keeps_the_question_and_knows_the_answer_to_the_new_scene(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
 def test_a_redrawn_scene_is_one_that_the_task_could_have_drawn(kind: str, attribute: str) -> None:
-    task = Drawer(kinds=(kind,))
+    task = Digits(kinds=(kind,))
     for sample in task.samples(5):
         if (kind, attribute) == ("colour_of", "digit"):
             with pytest.raises(SampleError, match="would be gone"):
@@ -64,7 +63,7 @@ def test_a_redrawn_scene_is_one_that_the_task_could_have_drawn(kind: str, attrib
 
 @given(drawn, seeds)
 def test_redraw_of_one_digit_changes_no_pixel_outside_the_target(sample: Sample, seed: int) -> None:
-    after = redraw(sample, attribute="digit", task=Drawer(), rng=rng(seed))
+    after = redraw(sample, attribute="digit", task=Digits(), rng=rng(seed))
     left, top, right, bottom = sample.regions["target"]
     outside = np.ones(sample.image.shape[:2], bool)
     outside[top:bottom, left:right] = False
@@ -77,10 +76,10 @@ def test_redraw_asks_the_task_that_the_samples_id_begins_with(
 ) -> None:
     monkeypatch.setattr(plugins, "_offers", {**plugins._offers})
     plugins._offers.pop(("task", "digits"), None)
-    register("task", "digits")(Drawer)
+    register("task", "digits")(Digits)
     sample = Digits().samples(1)[0]
     found = redraw(sample, attribute="digit", rng=rng())
-    given_it = redraw(sample, attribute="digit", task=Drawer(), rng=rng())
+    given_it = redraw(sample, attribute="digit", task=Digits(), rng=rng())
     assert np.array_equal(found.image, given_it.image)
 
 
@@ -103,9 +102,9 @@ def test_a_sample_of_no_known_task_is_refused() -> None:
 
 def test_an_attribute_that_the_task_does_not_know_is_refused_in_its_words() -> None:
     with pytest.raises(SampleError, match="Digits cannot change 'mood'"):
-        redraw(Drawer().samples(1)[0], attribute="mood", task=Drawer(), rng=rng())
+        redraw(Digits().samples(1)[0], attribute="mood", task=Digits(), rng=rng())
 
 
-@pytest.mark.parametrize(("thing", "draws"), [(Drawer(), True), (object(), False)])
+@pytest.mark.parametrize(("thing", "draws"), [(Digits(), True), (object(), False)])
 def test_what_has_redraw_can_draw_again(thing: Any, draws: bool) -> None:
     assert isinstance(thing, Redraws) == draws

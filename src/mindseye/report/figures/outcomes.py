@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mindseye.engine.contrast import unit_of as declared_unit
 from mindseye.errors import UnknownNameError
 from mindseye.report.numbers import nats
 
 __all__ = ["choose", "digits_of", "unit_of", "written"]
-
-_IN_NATS = ("logit difference", "log probability", "answer log probability", "kl divergence")
-
 
 def choose(outcome: str | None, outcomes: Sequence[str]) -> str:
     """Return the outcome that is to be drawn, in words; the first one if none is named.
@@ -29,7 +27,8 @@ def choose(outcome: str | None, outcomes: Sequence[str]) -> str:
 
 def unit_of(outcome: str) -> str:
     """Return the unit of an outcome; probabilities and outcomes of others have none."""
-    return "nats" if outcome in _IN_NATS else ""
+    unit = declared_unit(outcome)
+    return "" if unit == "share" else unit
 
 
 def digits_of(outcome: str) -> int:
