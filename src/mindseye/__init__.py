@@ -10,22 +10,52 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mindseye.causal import Margin, forecast, means, mediate
+    from mindseye.causal import (
+        Margin,
+        forecast,
+        means,
+        mediate,
+    )
     from mindseye.engine import (
         attribute,
         backup_effects,
         battery,
+        blind_runs,
         crossed_design,
         dose_response,
         knock_out,
+        optimal_constant,
         path_patch,
         slot_effects,
         strict_runs,
         sweep,
     )
-    from mindseye.errors import MindseyeError
-    from mindseye.plugins import register
-    from mindseye.readouts import probe
+    from mindseye.engine.contrast import (
+        outcome,
+    )
+    from mindseye.errors import (
+        MindseyeError,
+    )
+    from mindseye.interventions.perturbations import (
+        perturbation,
+        perturbed_pairs,
+    )
+    from mindseye.interventions.replacements import (
+        find_replacement,
+        replacement,
+    )
+    from mindseye.plugins import (
+        register,
+    )
+    from mindseye.readouts import (
+        attention,
+        lens,
+        probe,
+        probe_runs,
+        readout,
+        similarity,
+        similarity_runs,
+    )
     from mindseye.reasoners import (
         Edges,
         Edit,
@@ -39,8 +69,13 @@ if TYPE_CHECKING:
         protocol,
         wrap,
     )
-    from mindseye.samples import Pair, Sample
-    from mindseye.tasks import task
+    from mindseye.samples import (
+        Pair,
+        Sample,
+    )
+    from mindseye.tasks import (
+        task,
+    )
 
 __version__ = "0.1.0"
 
@@ -56,21 +91,34 @@ _ROOMS = {
     "Sample": "samples",
     "Sampling": "reasoners",
     "Trace": "reasoners",
+    "attention": "readouts",
     "attribute": "engine",
     "backup_effects": "engine",
     "battery": "engine",
+    "blind_runs": "engine",
     "crossed_design": "engine",
     "dose_response": "engine",
+    "find_replacement": "interventions.replacements",
     "forecast": "causal",
     "inspect": "reasoners",
     "knock_out": "engine",
+    "lens": "readouts",
     "load": "reasoners",
     "means": "causal",
     "mediate": "causal",
+    "optimal_constant": "engine",
+    "outcome": "engine.contrast",
     "path_patch": "engine",
+    "perturbation": "interventions.perturbations",
+    "perturbed_pairs": "interventions.perturbations",
     "probe": "readouts",
+    "probe_runs": "readouts",
     "protocol": "reasoners",
+    "readout": "readouts",
     "register": "plugins",
+    "replacement": "interventions.replacements",
+    "similarity": "readouts",
+    "similarity_runs": "readouts",
     "slot_effects": "engine",
     "strict_runs": "engine",
     "sweep": "engine",
@@ -90,21 +138,34 @@ __all__ = [
     "Sample",
     "Sampling",
     "Trace",
+    "attention",
     "attribute",
     "backup_effects",
     "battery",
+    "blind_runs",
     "crossed_design",
     "dose_response",
+    "find_replacement",
     "forecast",
     "inspect",
     "knock_out",
+    "lens",
     "load",
     "means",
     "mediate",
+    "optimal_constant",
+    "outcome",
     "path_patch",
+    "perturbation",
+    "perturbed_pairs",
     "probe",
+    "probe_runs",
     "protocol",
+    "readout",
     "register",
+    "replacement",
+    "similarity",
+    "similarity_runs",
     "slot_effects",
     "strict_runs",
     "sweep",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,17 @@ class Sample:
         if not self.images:
             raise SampleError(f"Sample {self.id!r} has no image; what was asked of it takes one.")
         return read_image(self.images[0])
+
+    @property
+    def image_key(self) -> str:
+        """A name that samples with equal images share; empty without images."""
+        if not self.images:
+            return ""
+        shown = hashlib.blake2b(digest_size=8)
+        for source in self.images:
+            pixels = read_image(source)
+            shown.update(f"{pixels.shape}".encode() + pixels.tobytes())
+        return shown.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,11 +1,14 @@
 """A battery, against feeding and transplanting by plain replays."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import mindseye as me
 from mindseye.engine import LEVELS, battery, contrast, crossed_cells
-from mindseye.errors import EditError, SampleError
+from mindseye.errors import EditError, SampleError, UnknownNameError
+from mindseye.interventions.replacements import Pool
 from mindseye.readouts import logit_difference
 from mindseye.reasoners import Edit
 from mindseye.reasoners.spans import positions
@@ -166,3 +169,132 @@ def test_a_level_that_does_not_exist_is_refused(organism, pairs):
 def test_no_pair_is_no_empty_table(organism):
     with pytest.raises(SampleError, match="None of 0 pairs"):
         me.battery(organism("mediator"), [], {"own": own})
+
+
+@pytest.fixture(scope="module")
+def several(organism, pairs):
+    """One battery of replacements by name."""
+    asked = ["identity", "zero", "twin", "donor:answer=other", "noise:scale=0.2", "removal"]
+    return me.battery(organism("mediator"), pairs, [*asked, "markers_only", "slots:n=2"])
+
+
+def test_replacements_are_asked_for_by_name(organism, pairs, several):
+    named = several[several["level"] == "embedding"].set_index(["pair", "arm"])["value"]
+    functions = me.battery(
+        organism("mediator"), pairs, {"zero": zero, "twin": interchanged}, levels=["embedding"]
+    )
+    for row in functions.to_dict("records"):
+        assert named[row["pair"], row["arm"]] == pytest.approx(row["value"], abs=1e-5)
+
+
+def test_identity_is_the_run_itself_and_as_strange_as_its_own(several):
+    rows = several[(several["arm"] == "identity") & (several["level"] == "embedding")]
+    assert rows["effect"].abs().max() <= 1e-4
+    assert (rows["moved"] == 0).all()
+    assert (rows["nearest"] > 0).all()  # of another sample
+
+
+def test_every_vector_is_scored_and_noise_is_stranger_than_donors(several):
+    scores = several[several["level"] == "embedding"].groupby("arm")[
+        ["norm_percentile", "mahalanobis", "nearest"]
+    ].mean()  # fmt: skip
+    assert scores.notna().all(axis=None)
+    assert scores.loc["donor:answer=other", "nearest"] < 1e-6 < scores.loc["zero", "nearest"]
+    assert scores.loc["zero", "norm_percentile"] == 0
+    assert scores["mahalanobis"].idxmax() in ("zero", "noise:scale=0.2")
+
+
+@pytest.mark.parametrize("arm", ["removal", "markers_only"])
+def test_what_is_taken_out_is_a_plain_run_without_it(organism, pairs, several, arm):
+    mediator = organism("mediator")
+    rows = several[several["arm"] == arm]
+    assert (rows["level"] == "structure").all()
+    assert rows[["moved", "mahalanobis"]].isna().all(axis=None)
+    for pair in pairs:
+        parting = contrast(mediator, pair)
+        run = mediator.run(pair.clean).until_answer(parting.forced)
+        where = positions(run.labels, "segment" if arm == "removal" else "latents")
+        (said,) = mediator.replay(run.without(where)).logits
+        (value,) = rows[rows["pair"] == pair.id]["value"]
+        assert value == pytest.approx(logit_difference(said[-1], parting).item(), abs=1e-4)
+
+
+def test_another_number_of_slots_is_a_run_of_its_own(organism, pairs, several):
+    mediator = organism("mediator")
+    shorter = replace(mediator, protocol=replace(mediator.protocol, n_slots=2))
+    rows = several[several["arm"] == "slots:n=2"].set_index("pair")
+    assert (rows["loop"] == "closed").all()
+    for pair in pairs:
+        parting = contrast(mediator, pair)
+        (said,) = shorter.replay(shorter.run(pair.clean).until_answer(parting.forced)).logits
+        wanted = logit_difference(said[-1], parting).item()
+        assert rows.loc[pair.id, "value"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_closed_loop_later_latents_and_words_react(organism, pairs):
+    """Against feeding by a plain closed-loop replay."""
+    natural = organism("natural")
+    asked = ["identity", "twin", "twin:slots=0", "forced", "removal"]
+    rows = me.battery(natural, pairs, asked, loop="closed").set_index(["pair", "arm"])
+    for pair in pairs:
+        clean, other = natural.run(pair.clean), natural.run(pair.reference)
+        where = clean.latent_positions
+        for arm, n in (("identity", 0), ("twin", len(where)), ("twin:slots=0", 1)):
+            edit = Edit("hook_embed", where[:n], other.fed_latents[:n])
+            (run,) = natural.replay(clean, [[edit]], mode="closed_loop")
+            parting = contrast(natural, pair)
+            (said,) = natural.replay(run.until_answer(parting.forced)).logits
+            row = rows.loc[(pair.id, arm)]
+            assert row["value"] == pytest.approx(
+                logit_difference(said[-1], parting).item(), abs=1e-3
+            )
+            assert (row["answer"], row["emitted"]) == (run.answer, run.emitted)
+        assert rows.loc[(pair.id, "forced"), "answer"] == clean.answer
+        assert rows.loc[(pair.id, "removal"), "loop"] == "open"
+    assert set(rows["level"]) == {"embedding", "structure"}
+
+
+def test_a_pool_of_ones_own_is_where_donors_come_from(organism, pairs):
+    mediator = organism("mediator")
+    strangers = [mediator.run(s) for s in me.task("digits").samples(4, seed=99)]
+    rows = me.battery(mediator, pairs, ["donor"], levels=["embedding"], pool=Pool.of(strangers))
+    assert len(rows) == len(pairs)
+    with pytest.raises(SampleError, match="among 1 runs: 0 are of other samples"):
+        me.battery(mediator, pairs[:1], ["donor"], pool=Pool.of([mediator.run(pairs[0].clean)]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"loop": "ajar"}, "'open' or 'closed'"),
+        ({"loop": "closed", "levels": ["kv"]}, "Leave levels out"),
+    ],
+)
+def test_a_loop_that_is_none_is_refused(organism, pairs, asked, message, unchecked_types):
+    with pytest.raises(EditError, match=message):
+        me.battery(organism("mediator"), pairs, ["zero"], **asked)
+
+
+def test_one_arm_twice_or_an_unknown_one_is_refused(organism, pairs):
+    with pytest.raises(EditError, match="'zero' was asked for twice"):
+        me.battery(organism("mediator"), pairs, ["zero", "zero"])
+    with pytest.raises(UnknownNameError, match="Did you mean 'zero'"):
+        me.battery(organism("mediator"), pairs, ["zeros"])
+
+
+def test_the_worst_latents_do_worse_than_any_donor_there_is(organism, pairs):
+    rows = me.battery(organism("mediator"), pairs, ["worst", "twin"], levels=["embedding"])
+    mean = rows.groupby("arm")["effect"].mean()
+    assert mean["worst"] < mean["twin"] < 0
+
+
+def test_where_nothing_reads_the_latents_not_even_the_worst_do_anything(pairs):
+    rows = me.battery(in_double("bypass"), pairs, ["worst"], levels=["embedding"])
+    assert rows["effect"].abs().max() <= 1e-9
+
+
+def test_a_pin_made_of_other_runs_has_their_pool(organism, pairs):
+    found = me.mediate(organism("mediator"), pairs, levels=("kv",), pins=["step_mean", "donor"])
+    assert set(found.pinned["pin"]) == {"step_mean", "donor", "cut"}
+    losses = found.pinned[found.pinned["pin"] == "step_mean"]["nec"]
+    assert losses.mean() > 1

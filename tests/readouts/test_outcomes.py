@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mindseye as me
-from mindseye.engine import Contrast, reads
+from mindseye.engine import Contrast
 from mindseye.engine.contrast import READS, find_outcomes, outcome, reads, unit_of
 from mindseye.errors import EditError, UnknownNameError
 from mindseye.plugins import find, names
@@ -97,9 +97,9 @@ def test_an_answers_log_probability_is_the_mean_over_its_tokens(given_):
 
 
 def test_outcomes_of_the_clean_run_are_refused_where_it_is_not_known():
-    for outcome in (kl_divergence, flip):
+    for each in (kl_divergence, flip):
         with pytest.raises(EditError, match="only mediate knows"):
-            outcome(torch.zeros(1, 3), Contrast((), 0, 1))
+            each(torch.zeros(1, 3), Contrast((), 0, 1))
 
 
 @pytest.mark.parametrize("name", ["answer_log_probability", "parsed_answer"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,9 +43,10 @@ from mindseye.engine.levels import check_level
 from mindseye.errors import SampleError
 from mindseye.plugins import find
 from mindseye.reasoners import Reasoner, Trace
-from mindseye.samples import Pair, read_image
+from mindseye.samples import Pair
 
 __all__ = ["Mediation", "image_of", "mediate"]
+
 
 @dataclass(frozen=True, eq=False)
 class Mediation:
@@ -186,13 +186,8 @@ class Mediation:
 
 
 def image_of(pair: Pair) -> Hashable:
-    """Return what a pair belongs to: its cluster, or else its clean image."""
-    if pair.cluster:
-        return pair.cluster
-    if not pair.clean.images:
-        return pair.id
-    pixels = read_image(pair.clean.images[0])
-    return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
+    """Return what a pair belongs to: its cluster, or else its clean images."""
+    return pair.cluster or pair.clean.image_key or pair.id
 
 
 def mediate(

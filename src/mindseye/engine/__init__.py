@@ -13,6 +13,7 @@ from mindseye.engine.arms import Arm, Arms, find_arms, latent_pool, needs_pool, 
 from mindseye.engine.attribution import Attribution, attribute
 from mindseye.engine.backup import DIRECT_PATH, backup_effects
 from mindseye.engine.battery import battery
+from mindseye.engine.blind import blind_runs
 from mindseye.engine.cells import Cells, crossed_cells
 from mindseye.engine.contrast import Contrast, Outcome, contrast, find_outcomes, reads
 from mindseye.engine.crossing import Crossing, crossed_design
@@ -65,6 +66,7 @@ __all__ = [
     "attribute",
     "backup_effects",
     "battery",
+    "blind_runs",
     "check_aligned",
     "compute",
     "contrast",

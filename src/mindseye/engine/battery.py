@@ -173,16 +173,19 @@ class _Job:
         clean = self.twins.clean
         start = tail_start(clean, levels)
         edits = pinned(self.twins, self.fed, levels, start, self.budget).edits if self.fed else {}
-        places = [*edits, *((STRUCTURE, name) for name in self.cut)]
         branches = [Branch(each) for each in edits.values()]
-        branches += [Branch(removed=each) for each in self.cut.values()]
         held = snapshot(clean, start)
         own, values = measure(held, branches, self.measures, self.twins.parting, self.budget)
-        return [
+        found = [
             row
-            for (level, name), each in zip(places, values, strict=True)
+            for (level, name), each in zip(edits, values, strict=True)
             for row in self._rows(name, level, "open", each, own)
         ]
+        for name, removed in self.cut.items():
+            # Not a branch: where nothing follows the end marker, the outcome is read before it.
+            values = self._value(clean.without(removed))
+            found += self._rows(name, STRUCTURE, "open", values, own)
+        return found
 
     def fed_again(self) -> list[dict[str, Any]]:
         """Decode the clean sample again with arms' vectors fed."""
@@ -221,19 +224,23 @@ class _Job:
     def _of_run(self, name: str, level: str, run: Trace, own: Trace) -> list[dict[str, Any]]:
         """Return the rows of a run of its own."""
         said = {"answer": run.answer, "parsed": run.parsed, "emitted": run.emitted}
-        rows = self._rows(name, level, "closed", self._value(run), self._value(own))
+        rows = self._rows(name, level, "closed", self._answered(run), self._answered(own))
         return [row | said for row in rows]
 
-    def _value(self, run: Trace) -> Float[Tensor, " outcomes"]:
-        """Return a run's outcomes where the pair's answers part."""
+    def _answered(self, run: Trace) -> Float[Tensor, " outcomes"]:
+        """Return a whole run's outcomes where the pair's answers part."""
         parting = self.twins.parting
         cut = run.until_answer(parting.forced)
-        if not parting.forced and len(cut.logits) < len(run.logits):
-            logits = run.logits[None, len(cut.logits)]  # the run itself was there
-            every = [outcome(logits, parting)[0] for outcome in self.measures.values()]
-            return torch.stack(every).double().cpu()
+        if parting.forced or len(cut.logits) == len(run.logits):
+            return self._value(cut)
+        logits = run.logits[None, len(cut.logits)]  # the run itself was there
+        every = [outcome(logits, parting)[0] for outcome in self.measures.values()]
+        return torch.stack(every).double().cpu()
+
+    def _value(self, cut: Trace) -> Float[Tensor, " outcomes"]:
+        """Return the outcomes at the end of a run."""
         held = snapshot(cut, min(cut.n_prompt, len(cut.labels) - 1))
-        return measure(held, [], self.measures, parting, self.budget).own
+        return measure(held, [], self.measures, self.twins.parting, self.budget).own
 
     def _about(
         self, vectors: Float[Tensor, "slots d_model"], familiar: Familiarity

@@ -1,8 +1,8 @@
 """Where samples come from.
 
 A task is anything with `samples` and `pairs`; `task(name)` finds it among our own and among those
-that installed packages or `@register("task", name)` offer; inheriting `Perturbed` adds pairs made by
-perturbations. Start reading at `digits`, the built-in world that needs no download.
+that installed packages or `@register("task", name)` offer. Inheriting `Perturbed` adds pairs made
+by perturbations. Start reading at `digits`, the built-in world that needs no download.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Familiarity:
         others = self._directions[self._owners != id] if id else self._directions
         if not len(others):
             return np.full(len(rows), np.nan)
-        return 1 - (_unit(rows) @ others.T).max(axis=1)
+        return np.maximum(1 - (_unit(rows) @ others.T).max(axis=1), 0)  # not -1e-16
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

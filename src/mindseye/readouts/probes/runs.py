@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +18,6 @@ from mindseye.readouts.probes.kinds import check_kind
 from mindseye.readouts.probes.single import Probe, probe
 from mindseye.readouts.probes.states import FED, states_of, twin_runs
 from mindseye.reasoners import Reasoner, Trace
-from mindseye.samples import Sample, read_image
 
 __all__ = ["FORMS", "MEASURES", "Form", "ProbeBars", "probe_runs", "probe_states"]
 
@@ -165,7 +163,7 @@ def probe_runs(
     return probe_states(
         states,
         [trace.sample.answer for trace in traces] if targets is None else targets,
-        groups=[_images(trace.sample) or i for i, trace in enumerate(traces)]
+        groups=[trace.sample.image_key or i for i, trace in enumerate(traces)]
         if groups is None
         else groups,
         types=types,
@@ -249,12 +247,3 @@ def _forms(
             yield f"{name}, pooled", JOINED, array.mean(axis=1)
         else:
             yield f"{name}, concatenated", JOINED, array
-
-
-def _images(sample: Sample) -> str:
-    """Return a name that equal images share; none without images."""
-    shown = hashlib.sha256()
-    for image in sample.images:
-        pixels = read_image(image)
-        shown.update(str(pixels.shape).encode() + pixels.tobytes())
-    return shown.hexdigest() if sample.images else ""

@@ -10,6 +10,7 @@ from mindseye.report.numbers import nats
 
 __all__ = ["choose", "digits_of", "unit_of", "written"]
 
+
 def choose(outcome: str | None, outcomes: Sequence[str]) -> str:
     """Return the outcome that is to be drawn, in words; the first one if none is named.
 
