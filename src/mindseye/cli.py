@@ -35,7 +35,7 @@ app.add_typer(organisms, name="organisms")
 DEMO_ORGANISMS = ("mediator", "bypass", "natural")
 
 Model = Annotated[str, typer.Argument(help="A folder, a hub id, or organism:NAME.")]
-Out = Annotated[Path, typer.Option(help="Folder for report.html, summary.json and rows.parquet.")]
+Out = Annotated[Path, typer.Option(help="Folder for two pages, a summary and two tables.")]
 Pairs = Annotated[int, typer.Option("--pairs", help="Minimal and placebo pairs, each.")]
 Levels = Annotated[str, typer.Option(help="Mediators, separated by commas.")]
 Seed = Annotated[int, typer.Option(help="Of pairs and statistics.")]
@@ -77,10 +77,7 @@ def demo(
         "digits",
         out,
         n_pairs,
-        None,
-        None,
-        seed,
-        {},
+        seed=seed,
     )
 
 
@@ -94,14 +91,34 @@ def audit(
     layers: Annotated[
         str | None, typer.Option(help="Layers to sweep, separated by commas; all if left out.")
     ] = None,
+    perturb: Annotated[
+        str | None,
+        typer.Option(help="Make pairs by a perturbation, such as mask_target:fill=mean."),
+    ] = None,
+    replace: Annotated[
+        list[str],
+        typer.Option(help="Replace latents by something else, such as noise:scale=0.3; repeat it."),
+    ] = [],  # noqa: B006  typer reads it once
     seed: Seed = 0,
     protocol: ProtocolName = None,
     device: Device = None,
     dtype: DType = "float32",
 ) -> None:
-    """Ask of any models whether their imagination does any work on a task."""
-    options = _loading(protocol, device, dtype)
-    _audit(models, task, out, n_pairs, levels, layers, seed, options)
+    """Ask of any models whether their imagination does any work on a task.
+
+    What may be named: mindseye list perturbations, mindseye list replacements.
+    """
+    from mindseye.engine import find_arms
+    from mindseye.interventions.perturbations import find_perturbation
+
+    find_arms(replace)  # a name that nobody knows should not wait for a model to load
+    if perturb is not None:
+        find_perturbation(perturb, pool=[])
+    asked: dict[str, Any] = {"levels": _split(levels), "layers": _layers(layers)}
+    asked |= {"perturb": perturb} | ({"replace": ["identity", *replace]} if replace else {})
+    _audit(
+        models, task, out, n_pairs, seed=seed, loading=_loading(protocol, device, dtype), **asked
+    )
 
 
 @app.command()
@@ -246,6 +263,85 @@ def run(
 
 
 @app.command()
+def read(
+    model: Model,
+    readout: Annotated[
+        str, typer.Argument(help="What to read, such as lens:top=3; see mindseye list readouts.")
+    ],
+    out: Annotated[Path, typer.Option(help="A file to write rows to: .csv or .parquet.")],
+    task: Annotated[str, typer.Option(help="Where samples come from.")] = "digits",
+    n_samples: Annotated[int, typer.Option("--samples", min=1, help="Questions to run.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of each run.")] = 256,
+    seed: Seed = 0,
+    protocol: ProtocolName = None,
+    device: Device = None,
+    dtype: DType = "float32",
+) -> None:
+    """Read something from a model's runs, beside its control, and write one row per measurement."""
+    import io
+
+    import numpy as np
+    import pandas as pd
+    from rich.progress import track
+
+    import mindseye as me
+    from mindseye.errors import OutputError, SampleError
+    from mindseye.readouts import find_readout
+    from mindseye.report import check_writable, write_whole
+
+    look, told = find_readout(readout)
+    if out.suffix not in (".csv", ".parquet"):
+        raise OutputError(f"--out got {str(out)!r}; expected a file called .csv or .parquet.")
+    check_writable(out.parent)
+    world = me.task(task)
+    _quiet()
+    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    samples = track(
+        world.samples(n_samples, seed=seed),
+        "running",
+        transient=True,
+        console=Console(stderr=True),
+    )
+    runs = [reasoner.run(sample, max_new_tokens=max_new_tokens) for sample in samples]
+    imagined = [run for run in runs if run.emitted]
+    if not imagined:
+        raise SampleError(f"{model} imagined in none of {len(runs)} runs; nothing can be read.")
+    found = look(imagined, rng=np.random.default_rng(seed), **told)
+    rows = found if isinstance(found, pd.DataFrame) else found.to_frame()
+    if out.suffix == ".csv":
+        content = rows.to_csv(index=False).encode()
+    else:
+        buffer = io.BytesIO()
+        rows.to_parquet(buffer, index=False)
+        content = buffer.getvalue()
+    write_whole(out.parent, {out.name: content})
+    Console().print(
+        f"{len(rows)} rows of {len(imagined)} runs that imagined (of {len(runs)}), beside "
+        f"{look.control}, in {out}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command("list")
+def list_plugins(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="perturbations, replacements, outcomes, readouts, tasks, protocols or organisms."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, to see its parameters, one a line.")
+    ] = None,
+) -> None:
+    """List what there is of one kind, with what each takes and what it declares."""
+    from mindseye.report import parameter_table, plugin_table
+
+    Console().print(plugin_table(kind) if name is None else parameter_table(kind, name))
+
+
+@app.command()
 def mediate(
     model: Model,
     clean: Annotated[Path, typer.Option(help="The image x1.")],
@@ -280,16 +376,7 @@ def mediate(
 @organisms.command("list")
 def list_organisms() -> None:
     """List models whose causal truth is known, with that truth."""
-    from mindseye.organisms import DESIGNS
-
-    table = Table(box=box.SIMPLE, show_edge=False, leading=1)
-    table.add_column("organism")
-    table.add_column("design", justify="center")
-    table.add_column("verdict")
-    table.add_column("what is true of it")
-    for name, plan in DESIGNS.items():
-        table.add_row(name, plan.letter or "–", plan.verdict or "unknown", plan.truth)
-    Console().print(table)
+    list_plugins("organisms")
     Console().print("Load one with organism:NAME; check them all with mindseye validate.")
 
 
@@ -347,16 +434,15 @@ def _audit(
     task: str,
     out: Path,
     n_pairs: int,
-    levels: str | None,
-    layers: str | None,
+    *,
     seed: int,
-    options: dict[str, Any],
+    loading: dict[str, Any] | None = None,
+    **asked: Any,
 ) -> None:
     """Audit models one after another, write the report, and print the verdicts."""
     import time
 
     import mindseye as me
-    from mindseye.engine import LEVELS
     from mindseye.report import check_writable, verdict_table, write_report
     from mindseye.studies import audit as run_audit
 
@@ -370,15 +456,14 @@ def _audit(
             bars.model = model
             audits.append(
                 run_audit(
-                    me.load(model, **options),
+                    me.load(model, **(loading or {})),
                     world,
                     n_pairs=n_pairs,
-                    levels=_split(levels) if levels is not None else LEVELS,
-                    layers=_layers(layers),
                     seed=seed,
                     truth=_truth(model),
                     track=bars.track,
                     announce=bars.say,
+                    **asked,
                 )
             )
     page = write_report(audits, out, seed=seed)

@@ -298,3 +298,25 @@ def test_a_pin_made_of_other_runs_has_their_pool(organism, pairs):
     assert set(found.pinned["pin"]) == {"step_mean", "donor", "cut"}
     losses = found.pinned[found.pinned["pin"] == "step_mean"]["nec"]
     assert losses.mean() > 1
+
+
+def test_an_arm_that_some_pairs_lack_something_for_has_rows_of_the_others(organism, pairs):
+    mediator = organism("mediator")
+    known = Pool.of(mediator.run(pair.clean) for pair in pairs)
+    own = pairs[0].clean.answer
+    runs = [*known.runs, replace(known.runs[0], id="another", answer=own)]
+    rows = me.battery(
+        mediator, pairs, ["zero", "donor:answer=same"], levels=["embedding"], pool=Pool(tuple(runs))
+    )
+    assert set(rows[rows["arm"] == "zero"]["pair"]) == {pair.id for pair in pairs}
+    matched = {pair.id for pair in pairs if pair.clean.answer == own}
+    assert pairs[0].id in set(rows[rows["arm"] != "zero"]["pair"]) <= {pair.id for pair in pairs}
+    assert matched <= set(rows[rows["arm"] != "zero"]["pair"])
+
+
+def test_an_arm_that_every_pair_lacks_something_for_is_refused(organism, pairs):
+    mediator = organism("mediator")
+    alone = Pool.of([mediator.run(me.task("digits").samples(1, seed=77)[0])])
+    runs = tuple(replace(run, answer="none such") for run in alone.runs)
+    with pytest.raises(SampleError, match="'donor:answer=same' could be applied to no pair"):
+        me.battery(mediator, pairs, ["zero", "donor:answer=same"], pool=Pool(runs))

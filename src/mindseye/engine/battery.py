@@ -18,7 +18,7 @@ from mindseye.engine.levels import LEVELS, check_level, tail_start
 from mindseye.engine.measuring import measure
 from mindseye.engine.pins import pinned
 from mindseye.engine.twins import Track, Twins, comparable
-from mindseye.errors import EditError
+from mindseye.errors import EditError, SampleError
 from mindseye.interventions.replacements import Chosen, Familiarity, Pool, Structure
 from mindseye.reasoners import Edit, Reasoner, Trace
 from mindseye.samples import Pair
@@ -74,12 +74,13 @@ def battery(
         vector's entry; the next three are means over the vectors that were fed, as `Strangeness`
         says. Replacements that change how a run is made up are at level `structure` and have none
         of these four: what they remove is always taken out open loop, and what they run again is
-        always a run of its own, closed.
+        always a run of its own, closed. An arm that needs what a pair lacks, such as a donor of the
+        same answer, has no row for that pair.
 
     Raises:
         EditError: No such level, no arm, or one whose vectors are not what it declares.
-        SampleError: In no pair did both runs imagine at the same positions, or an arm needs
-            something that samples came without.
+        SampleError: In no pair did both runs imagine at the same positions, or an arm needs what
+            every pair lacks.
         UnknownNameError: No replacement or outcome of a name.
     """
     chosen = find_arms(arms, seed=seed)
@@ -100,6 +101,7 @@ def battery(
         check_level(reasoner, level)
     known = latent_pool(reasoner, pairs, track) if pool is None else pool
     familiar = Familiarity(known)
+    faults: dict[str, SampleError] = {}
     frames = [
         replaced(
             twins,
@@ -108,11 +110,16 @@ def battery(
             measures=measures,
             loop=loop,
             familiar=familiar,
+            faults=faults,
             budget=budget,
         )
         for twins in comparable(reasoner, pairs, track=track)
     ]
-    return pd.concat(frames, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
+    for name in chosen:
+        if name not in set(rows["arm"]):
+            raise SampleError(f"Arm {name!r} could be applied to no pair. {faults[name]}")
+    return rows
 
 
 def replaced(
@@ -123,10 +130,17 @@ def replaced(
     measures: Mapping[str, Outcome],
     loop: Loop = "open",
     familiar: Familiarity,
+    faults: dict[str, SampleError] | None = None,
     budget: int = DEFAULT_BUDGET,
 ) -> pd.DataFrame:
-    """Return the rows of a battery for one pair; arguments are those of `battery`."""
+    """Return the rows of a battery for one pair; arguments are those of `battery`.
+
+    Arms that need what this pair lacks, such as a donor of the same answer, have no rows; why is
+    put into `faults`.
+    """
     job = _Job(twins, arms, familiar, measures, budget)
+    if faults is not None:
+        faults.update(job.faults)
     rows = job.fed_again() if loop == "closed" else []
     rows += job.edited(() if loop == "closed" else levels) + job.run_again()
     columns = [*_COLUMNS, *(_SAID if loop == "closed" else ())]
@@ -161,7 +175,13 @@ class _Job:
     ) -> None:
         self.twins, self.arms, self.measures, self.budget = twins, arms, measures, budget
         first = next(iter(measures.values()))
-        made = {name: fed_by(name, arm, twins, familiar.pool, first) for name, arm in arms.items()}
+        made: dict[str, Tensor | Structure] = {}
+        self.faults: dict[str, SampleError] = {}
+        for name, arm in arms.items():
+            try:
+                made[name] = fed_by(name, arm, twins, familiar.pool, first)
+            except SampleError as fault:
+                self.faults[name] = fault
         self.fed = {n: each for n, each in made.items() if isinstance(each, Tensor)}
         shapes = {n: each for n, each in made.items() if isinstance(each, Structure)}
         self.cut = {n: each.removed for n, each in shapes.items() if each.removed is not None}

@@ -59,6 +59,11 @@ class Parameter:
         """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
+    @property
+    def takes(self) -> str:
+        """What kind of value it takes, in words."""
+        return _named(self.kind)
+
     def read(self, text: str) -> Any:
         """Return a value from its text.
 
@@ -81,7 +86,7 @@ class Parameter:
         return self.kind(value) if self.kind in (int, float, bool) else value
 
     def _refusal(self, value: object) -> str:
-        return f"{self.name}={value!r}; expected {_named(self.kind)}. {self.meaning}".rstrip()
+        return f"{self.name}={value!r}; expected {self.takes}. {self.meaning}".rstrip()
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:

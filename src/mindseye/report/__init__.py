@@ -7,14 +7,21 @@ figures of their own, in `figures/`; results find them by name through the regis
 """
 
 from mindseye.report.figures import (
+    draw_attention,
     draw_attribution,
+    draw_collapse,
+    draw_gaze,
     draw_knockouts,
+    draw_lens,
     draw_mediation,
     draw_paths,
+    draw_probes,
+    draw_similarity,
     draw_slots,
     draw_sweep,
     draw_trace,
 )
+from mindseye.report.listing import LISTS, parameter_table, plugin_table
 from mindseye.report.output import check_writable, write_whole
 from mindseye.report.page import write_report
 from mindseye.report.terminal import (
@@ -25,15 +32,24 @@ from mindseye.report.terminal import (
 )
 
 __all__ = [
+    "LISTS",
     "check_writable",
+    "draw_attention",
     "draw_attribution",
+    "draw_collapse",
+    "draw_gaze",
     "draw_knockouts",
+    "draw_lens",
     "draw_mediation",
     "draw_paths",
+    "draw_probes",
+    "draw_similarity",
     "draw_slots",
     "draw_sweep",
     "draw_trace",
     "effects_table",
+    "parameter_table",
+    "plugin_table",
     "sensitivity_table",
     "validation_tables",
     "verdict_table",

@@ -11,7 +11,7 @@ from mindseye.errors import OutputError
 
 __all__ = ["FILES", "check_writable", "write_whole"]
 
-FILES = ("report.html", "summary.json", "rows.parquet")
+FILES = ("report.html", "latents.html", "summary.json", "rows.parquet", "replacements.parquet")
 """What a report's folder holds."""
 
 

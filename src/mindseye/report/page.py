@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from mindseye.errors import MindseyeError
 from mindseye.report.output import FILES, write_whole
+from mindseye.report.readings import WORDS, latents_view
 from mindseye.report.view import VERDICTS, ReasonerView, view
 from mindseye.studies import Audit
 
@@ -38,9 +39,12 @@ _PACKAGES = ("mindseye", "torch", "transformers")
 def write_report(
     audits: Sequence[Audit], out: Path, *, pairs_note: str = _PAIRS_NOTE, seed: int | None = None
 ) -> Path:
-    """Write `report.html`, `summary.json` and `rows.parquet` into a folder: all three or none.
+    """Write the files of a report into a folder: all of them or none.
 
-    The page needs no network and no other file. Drawing the examples replays their runs.
+    `report.html` has the verdicts, `latents.html` what the latents say, `summary.json` the numbers,
+    `rows.parquet` every pair and `replacements.parquet` every replacement of every pair with the
+    strangeness of what was fed. The pages link to each other and need no network and no other file.
+    Drawing the examples replays their runs.
 
     Args:
         audits: One per reasoner, with different names.
@@ -49,7 +53,7 @@ def write_report(
         seed: Of the audits, to be written beside the results.
 
     Returns:
-        The path of the page.
+        The path of the first page.
 
     Raises:
         MindseyeError: No audit, or two of one name.
@@ -62,8 +66,10 @@ def write_report(
     summary = {"schema_version": SCHEMA_VERSION, **provenance, "reasoners": found}
     contents = (
         _render(audits, pairs_note, provenance).encode("utf-8"),
+        _render_latents(audits, provenance).encode("utf-8"),
         f"{json.dumps(summary, indent=2, allow_nan=False)}\n".encode(),
         _table(audits).to_parquet(index=False),
+        _replacements(audits).to_parquet(index=False),
     )
     write_whole(out, dict(zip(FILES, contents, strict=True)))
     return out / FILES[0]
@@ -95,24 +101,52 @@ def _table(audits: Sequence[Audit]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def _replacements(audits: Sequence[Audit]) -> pd.DataFrame:
+    """Return one row per reasoner, pair, arm and level; none where no latents were read."""
+    parts = [
+        audit.latents.replaced.assign(reasoner=audit.name)
+        for audit in audits
+        if audit.latents is not None
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"reasoner": []})
+
+
 def _render(audits: Sequence[Audit], pairs_note: str, provenance: dict[str, Any]) -> str:
     reasoners: list[ReasonerView] = [view(audit, f"r{i}") for i, audit in enumerate(audits)]
-    scripts = [_script(get_plotlyjs()), _script(_shipped("report.js"))]
-    return _template().render(
+    return _template("report.html.j2").render(
         reasoners=reasoners,
         levels=list(dict.fromkeys(d.level for r in reasoners for d in r.diagrams)),
         verdicts=VERDICTS,
         policies=list(dict.fromkeys(r.policy for r in reasoners)),
         pairs_note=pairs_note,
         provenance=provenance,
-        style=Markup(_shipped("report.css")),
-        scripts=scripts,
-        hashes=[_hash(script) for script in scripts],
+        **_assets(),
     )
 
 
+def _render_latents(audits: Sequence[Audit], provenance: dict[str, Any]) -> str:
+    views = [latents_view(audit, f"r{i}") for i, audit in enumerate(audits)]
+    return _template("latents.html.j2").render(
+        reasoners=[each for each in views if each is not None],
+        words=WORDS,
+        verdicts=VERDICTS,
+        provenance=provenance,
+        **_assets(),
+    )
+
+
+def _assets() -> dict[str, Any]:
+    """Return the style and the scripts of a page, with what its content policy knows these by."""
+    scripts = [_script(get_plotlyjs()), _script(_shipped("report.js"))]
+    return {
+        "style": Markup(_shipped("report.css")),
+        "scripts": scripts,
+        "hashes": [_hash(script) for script in scripts],
+    }
+
+
 @functools.cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     environment = Environment(
         loader=PackageLoader("mindseye.report"),
         autoescape=True,
@@ -120,7 +154,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _shipped(name: str) -> str:

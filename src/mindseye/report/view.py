@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
-from markupsafe import Markup
 
 from mindseye.causal import Margin
 from mindseye.reasoners import Trace
 from mindseye.reasoners.spans import SPANS
 from mindseye.report.beyond import Table, beyond
 from mindseye.report.diagram import Diagram, draw_diagram
-from mindseye.report.escaping import script_json, visible
+from mindseye.report.embedded import Figure, embed
+from mindseye.report.escaping import visible
 from mindseye.report.figures import draw_mediation, draw_slots, draw_sweep, draw_trace
 from mindseye.report.figures.outcomes import unit_of
 from mindseye.report.numbers import percent
@@ -22,7 +21,7 @@ from mindseye.report.pictures import data_uri, shrink
 from mindseye.report.trust import Guard, Referee, guards, margin_of, referee
 from mindseye.studies import Audit
 
-__all__ = ["VERDICTS", "Example", "Figure", "ReasonerView", "Token", "view"]
+__all__ = ["VERDICTS", "Example", "ReasonerView", "Token", "view"]
 
 VERDICTS = {
     "mediates": "Putting other latents in moves the answer, and keeping the old ones holds it "
@@ -50,25 +49,6 @@ _UNFED = {"header": "text", "start": "end", "latents": "end", "end": "answer"}
 _MOST_SPOKEN = 40
 _LONGEST_TEXT = 280
 _LONGEST_SIDE = 640
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A plotly figure for the page: its title in HTML's hands, the rest as JSON.
-
-    Attributes:
-        id: Unique within the page.
-        title: Unescaped.
-        subtitle: Unescaped.
-        wide: JSON, safe within a script element.
-        narrow: The same for small screens.
-    """
-
-    id: str
-    title: str
-    subtitle: str
-    wide: Markup
-    narrow: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +142,13 @@ def view(audit: Audit, id: str) -> ReasonerView:
         margin=margin_of(mediation),
         policy=_policy(mediation.margin, unit_of(mediation.outcome)),
         diagrams=tuple(draw_diagram(mediation, level) for level in mediation.verdicts),
-        effects=_figure(
+        effects=embed(
             f"{id}-effects", draw_mediation(mediation), draw_mediation(mediation, stacked=True)
         ),
         guards=guards(audit),
         referee=referee(audit),
-        sweep=_figure(f"{id}-sweep", sweep),
-        slots=_figure(f"{id}-slots", slots),
+        sweep=embed(f"{id}-sweep", sweep),
+        slots=embed(f"{id}-slots", slots),
         tables=beyond(audit),
         examples=tuple(
             _example(trace, f"{id}-example{i}") for i, trace in enumerate(audit.examples)
@@ -197,23 +177,6 @@ def _slots(audit: Audit) -> go.Figure:
     return draw_slots(audit.slots, mediation.outcome, total=total)
 
 
-def _figure(id: str, wide: go.Figure, narrow: go.Figure | None = None) -> Figure:
-    layout: Any = wide.layout
-    title = layout.title
-    texts = [html.unescape(t.replace("<br>", " ")) for t in (title.text, title.subtitle.text)]
-    drawn = _figure_json(wide)
-    return Figure(id, texts[0], texts[1], drawn, _figure_json(narrow) if narrow else drawn)
-
-
-def _figure_json(figure: go.Figure) -> Markup:
-    """Return a figure without its title, which the page sets itself, so that it wraps."""
-    layout: Any = figure.layout
-    top = max(28, layout.margin.t - 62)
-    height = layout.height - (layout.margin.t - top)
-    figure.update_layout(title=None, height=height, margin={"t": top})
-    return Markup(script_json(figure.to_json() or "{}"))
-
-
 def _example(trace: Trace, id: str) -> Example:
     picture = shrink(trace.sample.image, _LONGEST_SIDE)
     return Example(
@@ -224,7 +187,7 @@ def _example(trace: Trace, id: str) -> Example:
         answer=_cut(trace.answer),
         is_right=trace.answer == trace.sample.answer,
         tokens=_strip(trace),
-        figure=_figure(id, draw_trace(trace), draw_trace(trace, columns=3)),
+        figure=embed(id, draw_trace(trace), draw_trace(trace, columns=3)),
     )
 
 

@@ -12,17 +12,19 @@ import pandas as pd
 
 from mindseye.causal import Forecast, Interval, Mediation, checklist, forecast, mediate
 from mindseye.causal.forecasting import PILOT
-from mindseye.engine import LEVELS, Grid, backup_effects, slot_effects, sweep
+from mindseye.engine import LEVELS, Grid, backup_effects, find_arms, slot_effects, sweep
 from mindseye.errors import SampleError
 from mindseye.readouts import Probe, probe
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair
-from mindseye.tasks import Task
+from mindseye.studies.latents import REPLACEMENTS, Latents, read_latents
+from mindseye.tasks import Perturbed, Task
 
 __all__ = ["Audit", "audit"]
 
 _N_EXAMPLES = 3
 _N_SLOT_PAIRS = 16
+_LEAST_READ = 16
 
 Track = Callable[[str, Sequence[Pair]], Iterable[Pair]]
 """Wraps pairs to show progress; the first argument says what is going on."""
@@ -41,6 +43,7 @@ class Audit:
             too few runs to fit one.
         backup: The latents' effect with the direct path open and cut; see `backup_effects`.
         slots: Slots one by one, in order and together, on the first pairs; see `slot_effects`.
+        latents: What the latents say, and what replacing them does; none if too few runs imagined.
         examples: Runs of the first clean samples.
         truth: What is known of the reasoner beforehand, in words; empty if nothing is.
     """
@@ -52,6 +55,7 @@ class Audit:
     probe: Probe | None
     backup: pd.DataFrame
     slots: pd.DataFrame
+    latents: Latents | None
     examples: tuple[Trace, ...]
     truth: str = ""
 
@@ -119,6 +123,7 @@ class Audit:
             },
             "checklist": _records(self.checklist),
             "probe": self.probe and self.probe.to_frame().to_dict("records")[0],
+            "latents": self.latents and self.latents.summary(),
         }
 
     def _mean_slot_effect(self, way: str) -> float:
@@ -132,6 +137,8 @@ def audit(
     n_pairs: int = 64,
     levels: Sequence[str] = LEVELS,
     layers: Sequence[int] | None = None,
+    perturb: str | None = None,
+    replace: Sequence[str] = REPLACEMENTS,
     seed: int = 0,
     truth: str = "",
     track: Track = lambda _title, pairs: pairs,
@@ -145,6 +152,9 @@ def audit(
         n_pairs: Pairs of each kind.
         levels: What counts as the mediator.
         layers: Which layers to sweep; all if left out.
+        perturb: A perturbation that makes the pairs, such as `mask_target`, instead of the task's
+            own minimal ones; the task must be `Perturbed`.
+        replace: What latents are replaced by, beside the mediation: names of replacements.
         seed: Of the pairs, the bootstrap and the probe.
         truth: What is known of the reasoner beforehand, to stand beside the verdict.
         track: Shows progress.
@@ -154,10 +164,12 @@ def audit(
     Raises:
         EditError: A level or layer that does not exist.
         SampleError: `n_pairs` is below 2, or the reasoner imagined in no pair.
+        UnknownNameError: No perturbation or replacement of a name.
     """
     if n_pairs < 2:
         raise SampleError(f"An audit got {n_pairs} pairs; an interval needs at least 2.")
-    minimal = task.pairs(n_pairs, kind="minimal", seed=seed)
+    find_arms(replace, seed=seed)  # an unknown name should not wait for the mediation
+    minimal = _pairs(task, n_pairs, perturb, seed)
     placebo = task.pairs(n_pairs, kind="placebo", seed=seed)
     if announce is not None:
         pilot = min(PILOT, n_pairs)
@@ -193,6 +205,7 @@ def audit(
             seed=seed,
             track=lambda pairs: track("slots one by one", pairs),
         ),
+        latents=_latents(reasoner, minimal, placebo, mediation, replace, seed, track),
         examples=tuple(reasoner.run(pair.clean) for pair in minimal[:_N_EXAMPLES]),
         truth=truth,
     )
@@ -201,6 +214,45 @@ def audit(
 def _short(name: str) -> str:
     """Return a reasoner's name without its scheme, or the last part of its path or hub id."""
     return name.partition(":")[2] or Path(name).name
+
+
+def _pairs(task: Task, n_pairs: int, perturb: str | None, seed: int) -> Sequence[Pair]:
+    """Draw minimal pairs, or perturbed ones.
+
+    Raises:
+        SampleError: The task cannot be perturbed.
+    """
+    if perturb is None:
+        return task.pairs(n_pairs, kind="minimal", seed=seed)
+    if not isinstance(task, Perturbed):
+        raise SampleError(
+            f"{type(task).__name__} makes no perturbed pairs, so {perturb!r} cannot be used. Let "
+            "it inherit mindseye.tasks.Perturbed, or leave the perturbation out."
+        )
+    return task.perturbed(perturb, n_pairs, seed=seed)
+
+
+def _latents(
+    reasoner: Reasoner,
+    minimal: Sequence[Pair],
+    placebo: Sequence[Pair],
+    mediation: Mediation,
+    replace: Sequence[str],
+    seed: int,
+    track: Track,
+) -> Latents | None:
+    """Read the latents, unless there are too few runs to say anything of."""
+    if len(mediation.latents) < _LEAST_READ:
+        return None
+    return read_latents(
+        reasoner,
+        minimal,
+        placebo,
+        verdict=mediation.verdict,
+        replacements=replace,
+        seed=seed,
+        track=track,
+    )
 
 
 def _probe(mediation: Mediation, seed: int) -> Probe | None:
