@@ -136,7 +136,7 @@ def test_the_demo_writes_a_report_a_summary_and_rows(tmp_path):
     code, said = ended.returncode, ended.stdout
     assert code == 0, ended.stderr
     assert sorted(path.name for path in out.iterdir()) == [
-        "report.html", "rows.parquet", "summary.json",
+        "latents.html", "replacements.parquet", "report.html", "rows.parquet", "summary.json",
     ]  # fmt: skip
     assert str(out / "report.html") in said
     reasoners = json.loads((out / "summary.json").read_text())["reasoners"]
@@ -172,12 +172,9 @@ def test_every_organism_is_listed_with_its_letter_its_verdict_and_its_truth(run)
     assert code == 0
     plain = " ".join(out.split())
     for name, plan in DESIGNS.items():
-        row = next(line.split() for line in out.splitlines() if line.split()[:1] == [name])
-        assert row[1] == (plan.letter or "–")
-        assert " ".join(row[2:]).startswith(plan.verdict or "unknown")
-        assert plan.truth.split()[-1] in plain
-    # In a wide terminal nothing is cut off.
-    assert DESIGNS["base"].truth in plain
+        letter = f"design {plan.letter}; " if plan.letter else ""
+        told = f"{plan.truth} {letter}verdict: {plan.verdict or 'unknown'}"
+        assert f"{name} {told}" in plain
 
 
 def test_organisms_are_checked_by_name(run):
@@ -366,3 +363,52 @@ def test_a_folder_works_as_well_as_a_name(run, tmp_path):
     assert found["levels"]["kv"]["verdict"] == "negligible"
     assert found["verdict"] == "inconclusive"  # of the whole ladder, of which one level was asked
     assert found["truth"] == ""  # a folder is no organism
+
+
+def test_what_may_be_named_is_listed(run):
+    code, out, _ = run("list", "replacements")
+    assert code == 0
+    assert "carries another; in distribution: yes; keeps vectors; needs pool" in " ".join(
+        out.split()
+    )
+    code, out, _ = run("list", "replacements", "noise")
+    assert (code, out.split()[:2]) == (0, ["scale", "=1.0"])
+
+
+def test_runs_are_read_into_a_file(run, tmp_path):
+    code, out, _ = run(
+        "read", "organism:bypass", "lens:top=2", "--samples", 4, "--out", tmp_path / "words.csv"
+    )
+    assert code == 0
+    assert "beside other runs' latents" in " ".join(out.split())
+    rows = pd.read_csv(tmp_path / "words.csv")
+    assert {"token", "score", "others", "permuted"} <= set(rows)
+    assert rows["run"].nunique() == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("audit", "organism:bypass", "--replace", "nois:scale=1"), "Did you mean 'noise'"),
+        (("audit", "organism:bypass", "--replace", "noise:scal=1"), "Did you mean 'scale'"),
+        (("audit", "organism:bypass", "--perturb", "mask_targt"), "Did you mean 'mask_target'"),
+        (("list", "gadgets"), "there are: perturbations"),
+        (("read", "organism:bypass", "lense", "--out", "x.csv"), "Did you mean 'lens'"),
+        (("read", "organism:bypass", "lens", "--out", "x.doc"), ".csv or .parquet"),
+    ],
+)
+def test_a_name_that_nobody_knows_is_one_line_before_anything_loads(run, asked, message):
+    code, _, said = run(*asked)
+    assert code == 2
+    assert message in " ".join(said.split())
+
+
+def test_an_audit_takes_other_pairs_and_other_arms(run, tmp_path):
+    out = tmp_path / "o"
+    code, _, said = run(
+        "audit", "organism:bypass", "--pairs", 16, "--layers", 0, "--levels", "kv",
+        "--perturb", "redraw:attribute=digit", "--replace", "donor:answer=other", "--out", out,
+    )  # fmt: skip
+    assert code == 0, said
+    table = pd.read_parquet(out / "replacements.parquet")
+    assert set(table["arm"]) == {"identity", "donor:answer=other"}

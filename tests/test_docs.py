@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mindseye import plugins
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -21,10 +23,13 @@ def blocks(page):
         "docs/tutorials/first-audit.md",
         "docs/how-to/patch-and-cut.md",
         "docs/how-to/test-a-claim.md",
+        "docs/how-to/extend.md",
+        "docs/how-to/replace-latents.md",
     ],
 )
-def test_the_python_of_a_page_runs(name):
-    names = {}
+def test_the_python_of_a_page_runs(name, monkeypatch):
+    monkeypatch.setattr(plugins, "_offers", {**plugins._offers})
+    names = {"__name__": "page"}
     assert blocks(ROOT / name)
     for block in blocks(ROOT / name):
         exec(compile(block, name, "exec"), names)

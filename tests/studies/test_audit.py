@@ -44,7 +44,7 @@ def test_a_summary_has_all_that_was_found(found):
     assert set(summary) == {
         "truth", "accuracy", "n_pairs", "n_clusters", "emission_rate", "parse_rate", "outcome",
         "margin", "effects", "contrasts", "shares", "controlled", "verdict", "reasons", "levels",
-        "guards", "checklist", "probe",
+        "guards", "checklist", "probe", "latents",
     }  # fmt: skip
     for part in ("contrasts", "shares", "controlled"):
         assert len(summary[part]) == len(getattr(mediation, part))

@@ -120,7 +120,8 @@ def _organisms() -> Iterable[_Line]:
     from mindseye.organisms import DESIGNS
 
     for name, plan in DESIGNS.items():
-        yield name, "", f"verdict: {plan.verdict or 'unknown'}", plan.truth
+        letter = f"design {plan.letter}; " if plan.letter else ""
+        yield name, "", f"{letter}verdict: {plan.verdict or 'unknown'}", plan.truth
 
 
 _LINES: dict[str, Callable[[], Iterable[_Line]]] = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mindseye.causal import Forecast, Interval, Mediation, checklist, forecast, mediate
@@ -18,13 +17,14 @@ from mindseye.readouts import Probe, probe
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair
 from mindseye.studies.latents import REPLACEMENTS, Latents, read_latents
+from mindseye.studies.plain import finite, records
 from mindseye.tasks import Perturbed, Task
 
 __all__ = ["Audit", "audit"]
 
 _N_EXAMPLES = 3
 _N_SLOT_PAIRS = 16
-_LEAST_READ = 16
+_LEAST_READ = 32
 
 Track = Callable[[str, Sequence[Pair]], Iterable[Pair]]
 """Wraps pairs to show progress; the first argument says what is going on."""
@@ -94,7 +94,7 @@ class Audit:
         found, placebo = self.mediation, self.placebo_te
         effects: dict[str, dict[str, dict[str, float | None]]] = {}
         for row in found.effects[found.effects["outcome"] == found.outcome].to_dict("records"):
-            numbers = {key: _finite(row[key]) for key in _REPORTED}
+            numbers = {key: finite(row[key]) for key in _REPORTED}
             effects.setdefault(row["level"], {})[row["effect"]] = numbers
         return {
             "truth": self.truth,
@@ -106,9 +106,9 @@ class Audit:
             "outcome": found.outcome,
             "margin": found.margin_size,
             "effects": effects,
-            "contrasts": _records(found.contrasts),
-            "shares": _records(found.shares),
-            "controlled": _records(found.controlled),
+            "contrasts": records(found.contrasts),
+            "shares": records(found.shares),
+            "controlled": records(found.controlled),
             "verdict": found.verdict,
             "reasons": list(found.conclusion.reasons),
             "levels": {
@@ -118,10 +118,10 @@ class Audit:
             "guards": {
                 **found.guards,
                 "placebo_te": {
-                    key: _finite(getattr(placebo, key)) for key in ("mean", "low", "high")
+                    key: finite(getattr(placebo, key)) for key in ("mean", "low", "high")
                 },
             },
-            "checklist": _records(self.checklist),
+            "checklist": records(self.checklist),
             "probe": self.probe and self.probe.to_frame().to_dict("records")[0],
             "latents": self.latents and self.latents.summary(),
         }
@@ -263,18 +263,3 @@ def _probe(mediation: Mediation, seed: int) -> Probe | None:
 
 
 _REPORTED = ("mean", "low", "high", "p_value", "abs_mean", "flip_rate", "detectable")
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame as plain data for JSON, which has no NaN."""
-    return [
-        {
-            str(key): _finite(value) if isinstance(value, float) else value
-            for key, value in row.items()
-        }
-        for row in frame.to_dict("records")
-    ]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

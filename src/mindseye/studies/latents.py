@@ -25,6 +25,7 @@ from mindseye.readouts import (
 from mindseye.readouts.geometry import Degeneracy, State
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair
+from mindseye.studies.plain import finite, records
 
 __all__ = ["REPLACEMENTS", "Latents", "read_latents"]
 
@@ -97,11 +98,11 @@ class Latents:
             "n_runs": self.n_runs,
             "degeneracy": self.degeneracy.word,
             "reasons": list(self.degeneracy.reasons),
-            "cosine": signs.cosine,
-            "baseline_cosines": dict(signs.baselines),
+            "cosine": finite(signs.cosine),
+            "baseline_cosines": {k: finite(v) for k, v in signs.baselines.items()},
             "probes": None if self.probes is None else _accuracies(self.probes),
-            "lens": self.lens.agreement().to_dict("records"),
-            "replacements": self.effects().to_dict("records"),
+            "lens": records(self.lens.agreement()),
+            "replacements": records(self.effects()),
         }
 
 

@@ -22,11 +22,7 @@ def test_the_python_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks:
         exec(compile(block, PAGE.name, "exec"), names)
-    assert len(blocks) == 2
     assert {pair.kind for pair in names["pairs"]} == {"mask_target"}
-    clean, reference = names["foggy"][0].clean, names["foggy"][0].reference
-    assert reference.image.mean() > clean.image.mean()
-    assert reference.image.std() < clean.image.std() / 3
 
 
 def test_the_table_of_the_page_says_what_every_perturbation_declares() -> None:

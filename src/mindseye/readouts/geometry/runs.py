@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,9 +30,9 @@ def similarity_runs(
 ) -> Similarity:
     """Measure the geometry of runs' latents beside text, image tokens and dummy tokens.
 
-    Baselines are states of the same runs at the hook whose state is fed back: at neighbouring
-    positions of text and of the image, and at the slots themselves when they are fed the pad
-    token's embedding (`dummy tokens`), where the protocol has one.
+    Latents are the vectors that were fed. Baselines are what would be fed back from other positions
+    of the same runs: from neighbouring ones of text and of the image, and from the slots themselves
+    when they are fed the pad token's embedding (`dummy tokens`), where the protocol has one.
 
     Args:
         traces: Runs that imagined, with equally many latents.
@@ -57,7 +58,7 @@ def similarity_runs(
             f"{[len(each) for each in placebos]}; expected one per run, in the same order."
         )
     rng = np.random.default_rng(seed)
-    latents = stack([_array(trace.latents) for trace in traces])
+    latents = stack([_array(trace.fed_latents) for trace in traces])
     return similarity(
         latents,
         groups=[trace.sample.image_key or i for i, trace in enumerate(traces)]
@@ -65,7 +66,7 @@ def similarity_runs(
         else groups,
         answers=[trace.sample.answer for trace in traces],
         baselines=_baselines(traces, latents.shape[1], rng),
-        placebo=np.stack([stack([_array(t.latents) for t in each]) for each in placebos])
+        placebo=np.stack([stack([_array(t.fed_latents) for t in each]) for each in placebos])
         if placebos
         else None,
         oracles=None
@@ -93,8 +94,9 @@ def _baselines(
 
 
 def _states(trace: Trace) -> dict[str, Tensor]:
-    """Return a run's states at text, image and slots that are fed the pad token."""
-    reasoner = trace.reasoner
+    """Return what would be fed back from text, image and slots that are fed the pad token."""
+    # A second route to the answer has no part in what is fed.
+    reasoner = replace(trace.reasoner, blend=None)
     n_layers = len(reasoner.architecture.blocks(reasoner.model))
     hook = reasoner.protocol.source_hook(n_layers) or "ln_final.hook_normalized"
     slots, pad = trace.latent_positions, reasoner.tokens.pad
@@ -102,7 +104,9 @@ def _states(trace: Trace) -> dict[str, Tensor]:
     if pad is not None:
         ids = torch.full_like(slots, pad)
         feeding = [Edit("hook_embed", slots, reasoner.embed(ids).detach())]
-    own, dummy = reasoner.replay(trace, [[], feeding], record=[hook]).activations[hook]
+    states = reasoner.replay(trace, [[], feeding], record=[hook]).activations[hook]
+    through = reasoner.feedback().map
+    own, dummy = states if through is None else through(states)
     question, image = (trace.spans[name] for name in ("question", "image"))
     found = {"text": own[question], "image tokens": own[image]}
     return found | ({"dummy tokens": dummy[slots]} if feeding else {})
