@@ -412,3 +412,14 @@ def test_an_audit_takes_other_pairs_and_other_arms(run, tmp_path):
     assert code == 0, said
     table = pd.read_parquet(out / "replacements.parquet")
     assert set(table["arm"]) == {"identity", "donor:answer=other"}
+
+
+def test_text_imagination_is_built_from_words_that_are_there(run, tmp_path):
+    """Without a captioner; models and servers are asked in tests/imagination."""
+    code, out, said = run(
+        "capimagine", "build", "digits:5", "--rewriting", "own", "--no-refine", "--no-filter",
+        "--out", tmp_path / "words",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "5 items kept" in " ".join(out.split())
+    assert len(pd.read_parquet(tmp_path / "words" / "dataset.parquet")) == 5

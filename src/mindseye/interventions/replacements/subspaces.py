@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import torch
 from jaxtyping import Float
@@ -112,7 +113,9 @@ def _eraser(pool: Pool, slot: int):
     Raises:
         SampleError: One answer only.
     """
-    from concept_erasure import LeaceEraser
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it scripts a function on import
+        from concept_erasure import LeaceEraser
 
     runs = [run for run in pool.runs if slot < len(run.fed)]
     answers = sorted({run.answer for run in runs})

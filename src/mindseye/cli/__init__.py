@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from mindseye.cli.capimagine import capimagine
 from mindseye.errors import MindseyeError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 organisms = typer.Typer(help="List models whose causal truth is known; measure or train one.")
 app.add_typer(organisms, name="organisms")
+app.add_typer(capimagine, name="capimagine")
 
 DEMO_ORGANISMS = ("mediator", "bypass", "natural")
 

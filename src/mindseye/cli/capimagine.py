@@ -1,0 +1,107 @@
+"""Imagination in words on the command line: `mindseye capimagine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+__all__ = ["capimagine"]
+
+capimagine = typer.Typer(help="Imagination in words: build its data, train on it.")
+
+
+@capimagine.command()
+def build(
+    data: Annotated[str, typer.Argument(help="Records (JSON, JSON lines, a folder), or digits:N.")],
+    out: Annotated[Path, typer.Option(help="Folder; a build that stopped there goes on.")],
+    captioner: Annotated[
+        str | None, typer.Option(help="A folder, a hub id, or the server's name for it.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Another model to judge; the captioner if left out.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server that has the captioner.")
+    ] = None,
+    judge_url: Annotated[str | None, typer.Option(help="The judge's, if another.")] = None,
+    key_variable: Annotated[
+        str, typer.Option(help="The environment variable that holds the server's key.")
+    ] = "OPENAI_API_KEY",
+    images: Annotated[Path | None, typer.Option(help="Where image paths of records begin.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Folder of prompts of your own.")] = None,
+    rewriting: Annotated[
+        Literal["captioner", "own", "placeholder"],
+        typer.Option(help="What stands for a helper image; placeholder is the paper's ablation."),
+    ] = "captioner",
+    refining: Annotated[bool, typer.Option("--refine/--no-refine")] = True,
+    filtering: Annotated[bool, typer.Option("--filter/--no-filter")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of each reply.")] = 512,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most items.")] = None,
+    on_fault: Annotated[
+        Literal["skip", "stop"], typer.Option(help="At records that cannot be used.")
+    ] = "skip",
+    store_images: Annotated[
+        Literal["embedded", "paths"], typer.Option(help="How the dataset holds images.")
+    ] = "embedded",
+    anew: Annotated[bool, typer.Option("--anew", help="Forget what was asked before.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again for items that failed.")
+    ] = False,
+) -> None:
+    """Turn interleaved reasoning data into text imagination; call again to resume."""
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+    from mindseye.imagination.building import Endpoint, LocalModel, Settings
+    from mindseye.imagination.building import build as build_data
+    from mindseye.tasks import task
+
+    def asker(model: str, at: str | None) -> Endpoint | LocalModel:
+        return Endpoint(model, at, key_variable=key_variable) if at else LocalModel.load(model)
+
+    settings = Settings(
+        rewriting, refining, filtering, max_new_tokens=max_new_tokens, workers=workers
+    )
+    describe = None if captioner is None else asker(captioner, url)
+    other = judge or (captioner if judge_url else None)
+    decide = describe if other is None else asker(other, judge_url or url)
+    name, _, n = data.partition(":")
+    given = task("digits").samples(int(n)) if name == "digits" and n.isdigit() else data
+    columns = (
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("building", total=limit, said="")
+        report = build_data(
+            given,
+            out,
+            captioner=describe,
+            judge=decide,
+            settings=settings,
+            prompts=prompts,
+            images=images,
+            on_fault=on_fault,
+            limit=limit,
+            store_images=store_images,
+            anew=anew,
+            retry_failed=retry_failed,
+            progress=lambda now: bars.update(
+                bar,
+                completed=now.done,
+                said=f"{now.outcomes.get('kept', 0)} kept, "
+                f"{now.tokens_in + now.tokens_out:,} tokens",
+            ),
+        )
+    console = Console()
+    console.print(report.counts.to_string(index=False), markup=False, highlight=False)
+    console.print(
+        f"{report.n_kept} items kept, {len(report.faults)} records unusable; see "
+        f"{report.out / 'report.html'}",
+        markup=False,
+        soft_wrap=True,
+    )
