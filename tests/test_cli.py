@@ -423,3 +423,15 @@ def test_text_imagination_is_built_from_words_that_are_there(run, tmp_path):
     assert code == 0, said
     assert "5 items kept" in " ".join(out.split())
     assert len(pd.read_parquet(tmp_path / "words" / "dataset.parquet")) == 5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [('{"lr": 1}', "was given with 'lr'"), ("{", "recipe"), ("{}", "got no data or no --out")],
+)
+def test_a_training_that_cannot_begin_says_why(run, tmp_path, recipe, message):
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe)
+    code, _, said = run("capimagine", "train", path)
+    assert code == 2
+    assert message in " ".join(said.split())

@@ -105,3 +105,55 @@ def build(
         markup=False,
         soft_wrap=True,
     )
+
+
+@capimagine.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or paper for the shipped one with its defaults.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(help="A built folder, or digits:N; not needed to try it out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; a training that stopped there goes on.")
+    ] = None,
+    try_out: Annotated[
+        bool, typer.Option("--dry-run", help="Take 3 steps with a small random model.")
+    ] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Remove checkpoints in the folder.")] = False,
+) -> None:
+    """Train a model to imagine in words as a recipe says; call again to resume.
+
+    On several GPUs: accelerate launch -m mindseye.cli capimagine train RECIPE DATA --out FOLDER.
+    """
+    from mindseye.errors import OutputError
+    from mindseye.imagination.training import PAPER, Recipe, dry_run
+    from mindseye.imagination.training import train as train_model
+    from mindseye.report import check_writable
+    from mindseye.tasks import task
+
+    plan = PAPER if recipe == "paper" else Recipe.load(Path(recipe))
+    console = Console()
+    if try_out:
+        found = dry_run(plan)
+        console.print(f"{found.steps} steps taken; the recipe works on a small random model.")
+        return
+    if data is None or out is None:
+        raise OutputError(
+            "capimagine train got no data or no --out; expected a built folder (or digits:N) and a "
+            "folder to write. Give both, or --dry-run."
+        )
+    check_writable(out)
+    name, _, n = data.partition(":")
+    is_world = name == "digits" and n.isdigit()
+    given = task("digits").samples(int(n), split="train") if is_world else data
+    found = train_model(plan, given, out, resume=not anew)
+    kept = "no item was held out"
+    if found.accuracy is not None:
+        kept = f"accuracy {found.accuracy:.1%} on held-out items at step {found.best_step}"
+    console.print(
+        f"{found.folder}: {found.steps} steps; {kept}",
+        markup=False,
+        soft_wrap=True,
+    )
