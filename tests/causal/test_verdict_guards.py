@@ -44,7 +44,7 @@ def test_a_failed_guard_forbids_any_verdict(word, guard):
     assert said in verdicts(evidence(word, guards=HOLDS | {guard: value}))
 
 
-@pytest.mark.parametrize("guard", set(GUARDS) - {"not_a_number"})
+@pytest.mark.parametrize("guard", sorted(set(GUARDS) - {"not_a_number"}))
 def test_a_guard_that_is_not_a_number_fails(guard):
     verdicts(evidence("mediates", guards=HOLDS | {guard: float("nan")}))
 

@@ -170,9 +170,8 @@ def _runs(
 ) -> tuple[list[Trace], list[Trace]]:
     """Run clean samples and their placebos; keep those that imagined in the commonest length."""
     found: list[tuple[Trace, Trace]] = []
-    others = iter(placebo)
-    for pair in track("reading latents", minimal):
-        runs = reasoner.run(pair.clean), reasoner.run(next(others).reference)
+    for pair, other in zip(track("reading latents", minimal), placebo, strict=True):
+        runs = reasoner.run(pair.clean), reasoner.run(other.reference)
         if all(run.emitted for run in runs):
             found.append(runs)
     lengths = [tuple(len(run.latent_positions) for run in runs) for runs in found]

@@ -80,3 +80,26 @@ def test_runs_without_latents_and_too_few_placebos_are_refused(organism, pairs):
         similarity_runs([])
     with pytest.raises(SampleError, match=r"5 runs and placebos of \[4\]"):
         similarity_runs(clean, placebos=[clean[:4]])
+
+
+def test_a_push_of_the_first_latent_is_followed_along_the_slots(organism, pairs):
+    """Against a plain closed-loop replay."""
+    reasoner = organism("natural")
+    clean = runs(reasoner, pairs[:6], "clean")
+    rows = similarity_runs(clean, nudge=0.1, n_permutations=5, seed=4).rows
+    found = rows[(rows["measure"] == "contraction") & (rows["population"] == "latents")]
+    trace = clean[0]
+    first = trace.fed_latents[:1]
+    push = torch.randn(first.shape, generator=torch.Generator().manual_seed(4))
+    edit = Edit(
+        "hook_embed",
+        trace.latent_positions[:1],
+        first + 0.1 * first.norm() * push / push.norm(),
+    )
+    (run,) = reasoner.replay(trace, [[edit]], mode="closed_loop")
+    change = (run.fed_latents - trace.fed_latents).norm(dim=1)
+    assert change[0] == pytest.approx(0.1 * float(first.norm()), rel=1e-4)
+    assert found["slot"].nunique() >= 3
+    assert found["value"].gt(0).all()
+    without = similarity_runs(clean, n_permutations=5).rows
+    assert "contraction" not in set(without["measure"])

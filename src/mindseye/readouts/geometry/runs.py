@@ -25,6 +25,7 @@ def similarity_runs(
     placebos: Sequence[Sequence[Trace]] = (),
     groups: Sequence[Hashable] | None = None,
     oracle: Of | None = None,
+    nudge: float = 0.0,
     n_permutations: int = 199,
     seed: int = 0,
 ) -> Similarity:
@@ -40,6 +41,9 @@ def similarity_runs(
             `task.perturbed("jpeg")`'s references: one sequence per change, in the order of runs.
         groups: What each run belongs to; its images if left out.
         oracle: What latents ought to be, as in the replacement `oracle`; none if nobody knows.
+        nudge: How far the first latent of every run is pushed, over its own length, to see whether
+            the push fades along the slots (`contraction`); that takes another run each. None is, if
+            this is 0.
         n_permutations: Of every test.
         seed: Draws windows, resamples and permutations.
 
@@ -72,6 +76,7 @@ def similarity_runs(
         oracles=None
         if oracle is None
         else stack([_array(oracle_vectors(Given(t), oracle, "target")) for t in traces]),
+        nudged=stack([_array(_nudged(t, nudge, seed)) for t in traces]) if nudge else None,
         n_permutations=n_permutations,
         rng=rng,
     )
@@ -110,6 +115,27 @@ def _states(trace: Trace) -> dict[str, Tensor]:
     question, image = (trace.spans[name] for name in ("question", "image"))
     found = {"text": own[question], "image tokens": own[image]}
     return found | ({"dummy tokens": dummy[slots]} if feeding else {})
+
+
+def _nudged(trace: Trace, size: float, seed: int) -> Tensor:
+    """Return what a run feeds itself once its first latent was pushed in a random direction.
+
+    Raises:
+        SampleError: The push changed how many latents there are.
+    """
+    first = trace.fed_latents[:1]
+    push = torch.randn(first.shape, generator=torch.Generator().manual_seed(seed)).to(first)
+    pushed = first + size * first.norm() * push / push.norm()
+    alone = replace(trace.reasoner, blend=None)
+    edit = Edit("hook_embed", trace.latent_positions[:1], pushed)
+    (run,) = alone.replay(trace, [[edit]], mode="closed_loop")
+    if run.fed_latents.shape != trace.fed_latents.shape:
+        raise SampleError(
+            f"Nudged by {size:g}, the run of sample {trace.sample.id!r} has "
+            f"{len(run.fed_latents)} latents instead of {len(trace.fed_latents)}. Nudge less, or "
+            "use a protocol with a fixed count."
+        )
+    return run.fed_latents
 
 
 def _array(states: Tensor) -> np.ndarray:
