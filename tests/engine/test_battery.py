@@ -320,3 +320,9 @@ def test_an_arm_that_every_pair_lacks_something_for_is_refused(organism, pairs):
     runs = tuple(replace(run, answer="none such") for run in alone.runs)
     with pytest.raises(SampleError, match="'donor:answer=same' could be applied to no pair"):
         me.battery(mediator, pairs, ["zero", "donor:answer=same"], pool=Pool(runs))
+
+
+def test_only_what_is_put_in_is_scored(organism, pairs):
+    rows = me.battery(organism("mediator"), pairs, ["zero", "zero:slots=1"], levels=["embedding"])
+    scores = rows.groupby("arm")[["norm_percentile", "nearest"]].mean()
+    assert scores.loc["zero:slots=1"].tolist() == [0, 1] == scores.loc["zero"].tolist()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mindseye.engine.arms import Arm, Arms, fed_by, find_arms, latent_pool
@@ -71,7 +71,7 @@ def battery(
         One row per pair, arm, level and outcome: `pair arm level loop outcome value clean effect
         moved norm_percentile mahalanobis nearest`, and closed loop `answer parsed emitted` of the
         run that came of it. `effect` is `value - clean`, `moved` the largest change of a fed
-        vector's entry; the next three are means over the vectors that were fed, as `Strangeness`
+        vector's entry; the next three are means over the vectors that were put in, as `Strangeness`
         says. Replacements that change how a run is made up are at level `structure` and have none
         of these four: what they remove is always taken out open loop, and what they run again is
         always a run of its own, closed. An arm that needs what a pair lacks, such as a donor of the
@@ -186,13 +186,14 @@ class _Job:
         shapes = {n: each for n, each in made.items() if isinstance(each, Structure)}
         self.cut = {n: each.removed for n, each in shapes.items() if each.removed is not None}
         self.rebuilt = {n: each for n, each in shapes.items() if each.removed is None}
-        self.about = {name: self._about(vectors, familiar) for name, vectors in self.fed.items()}
+        self.about = {name: self._about(name, familiar) for name in self.fed}
 
     def edited(self, levels: Sequence[str]) -> list[dict[str, Any]]:
         """Edit the clean run at every level, and take out of it what arms remove."""
         clean = self.twins.clean
         start = tail_start(clean, levels)
-        edits = pinned(self.twins, self.fed, levels, start, self.budget).edits if self.fed else {}
+        feeds = self.fed and levels
+        edits = pinned(self.twins, self.fed, levels, start, self.budget).edits if feeds else {}
         branches = [Branch(each) for each in edits.values()]
         held = snapshot(clean, start)
         own, values = measure(held, branches, self.measures, self.twins.parting, self.budget)
@@ -210,7 +211,12 @@ class _Job:
     def fed_again(self) -> list[dict[str, Any]]:
         """Decode the clean sample again with arms' vectors fed."""
         clean = self.twins.said[0]
-        edits = [self._feeding(name, vectors) for name, vectors in self.fed.items()]
+        edits = [
+            # Other slots react, and so may the words.
+            [Edit("hook_embed", clean.latent_positions[mask], vectors[mask])]
+            for name, vectors in self.fed.items()
+            for mask in [self._mask(name)]
+        ]
         own, *runs = clean.reasoner.replay(clean, [[], *edits], mode="closed_loop")
         return [
             row
@@ -233,13 +239,12 @@ class _Job:
             found += self._of_run(name, STRUCTURE, run, clean)
         return found
 
-    def _feeding(self, name: str, vectors: Float[Tensor, "slots d_model"]) -> list[Edit]:
-        """Return the edits that feed an arm's vectors where it replaces; other slots react."""
-        arm, where = self.arms[name], self.twins.said[0].latent_positions
+    def _mask(self, name: str) -> Bool[Tensor, " slots"]:
+        """Return which slots an arm replaces; a function replaces all."""
+        arm, where = self.arms[name], self.twins.clean.latent_positions
         if isinstance(arm, Chosen):
-            chosen = arm.mask(len(where)).to(where.device)
-            where, vectors = where[chosen], vectors[chosen]
-        return [Edit("hook_embed", where, vectors)]
+            return arm.mask(len(where)).to(where.device)
+        return torch.ones_like(where, dtype=torch.bool)
 
     def _of_run(self, name: str, level: str, run: Trace, own: Trace) -> list[dict[str, Any]]:
         """Return the rows of a run of its own."""
@@ -251,9 +256,10 @@ class _Job:
         """Return a whole run's outcomes where the pair's answers part."""
         parting = self.twins.parting
         cut = run.until_answer(parting.forced)
-        if parting.forced or len(cut.logits) == len(run.logits):
+        unsaid = parting.forced or len(cut.logits) == len(run.logits)
+        if unsaid or run.reasoner.blend is not None:  # a run's own logits are of one route
             return self._value(cut)
-        logits = run.logits[None, len(cut.logits)]  # the run itself was there
+        logits = run.logits[None, len(cut.logits)]
         every = [outcome(logits, parting)[0] for outcome in self.measures.values()]
         return torch.stack(every).double().cpu()
 
@@ -262,13 +268,12 @@ class _Job:
         held = snapshot(cut, min(cut.n_prompt, len(cut.labels) - 1))
         return measure(held, [], self.measures, self.twins.parting, self.budget).own
 
-    def _about(
-        self, vectors: Float[Tensor, "slots d_model"], familiar: Familiarity
-    ) -> dict[str, float]:
-        """Return how far an arm moves what is fed, and how strange that is."""
-        clean = self.twins.clean
+    def _about(self, name: str, familiar: Familiarity) -> dict[str, float]:
+        """Return how far an arm moves what is fed, and how strange what it puts in is."""
+        clean, vectors = self.twins.clean, self.fed[name]
         moved = float((vectors - clean.fed_latents).abs().max())
-        return {"moved": moved} | familiar.of(vectors, id=clean.sample.id).means()
+        strange = familiar.of(vectors[self._mask(name)], id=clean.sample.id)
+        return {"moved": moved} | strange.means()
 
     def _rows(
         self,
