@@ -13,11 +13,7 @@ from mindseye.interventions.replacements.replacing import replacement
 __all__ = ["constant", "first_repeat", "global_mean", "pad", "shared", "step_mean", "tiny", "zero"]
 
 
-@replacement(
-    "zero",
-    carries="nothing",
-    in_distribution="no",
-)
+@replacement("zero", carries="nothing", in_distribution="no")
 def zero(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed zeros.
 
@@ -28,11 +24,7 @@ def zero(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"
     return torch.zeros_like(given.latents)
 
 
-@replacement(
-    "tiny",
-    carries="nothing",
-    in_distribution="no",
-)
+@replacement("tiny", carries="nothing", in_distribution="no")
 def tiny(
     given: Given, *, value: float = 1e-3, rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
@@ -47,11 +39,7 @@ def tiny(
 
 
 @replacement(
-    "shared",
-    carries="nothing",
-    in_distribution="partly",
-    keeps=("vectors",),
-    needs=("pool",),
+    "shared", carries="nothing", in_distribution="partly", keeps=("vectors",), needs=("pool",)
 )
 def shared(
     given: Given, *, run: int = 0, slot: int = 0, rng: torch.Generator
@@ -78,12 +66,7 @@ def shared(
     return runs[run].fed[slot].to(given.latents).expand_as(given.latents)
 
 
-@replacement(
-    "global_mean",
-    carries="nothing",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("global_mean", carries="nothing", in_distribution="partly", needs=("pool",))
 def global_mean(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed the mean of the pool over runs and slots.
 
@@ -94,12 +77,7 @@ def global_mean(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d
     return given.known.mean.to(given.latents).expand_as(given.latents)
 
 
-@replacement(
-    "step_mean",
-    carries="nothing",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("step_mean", carries="nothing", in_distribution="partly", needs=("pool",))
 def step_mean(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed every slot its own mean over the pool.
 
@@ -115,12 +93,7 @@ def step_mean(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_m
     return torch.stack(means).to(given.latents)
 
 
-@replacement(
-    "first_repeat",
-    carries="own",
-    in_distribution="partly",
-    keeps=("vectors",),
-)
+@replacement("first_repeat", carries="own", in_distribution="partly", keeps=("vectors",))
 def first_repeat(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed the run's own first latent at every slot.
 
@@ -133,11 +106,7 @@ def first_repeat(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots 
     return given.latents[:1].expand_as(given.latents)
 
 
-@replacement(
-    "pad",
-    carries="nothing",
-    in_distribution="partly",
-)
+@replacement("pad", carries="nothing", in_distribution="partly")
 def pad(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed the embedding of the token that is visible at slots: computation without content.
 
@@ -158,11 +127,7 @@ def pad(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]
     return reasoner.embed(id).detach().to(given.latents).expand_as(given.latents)
 
 
-@replacement(
-    "constant",
-    carries="nothing",
-    in_distribution="no",
-)
+@replacement("constant", carries="nothing", in_distribution="no")
 def constant(
     given: Given, *, vectors: Tensor, rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:

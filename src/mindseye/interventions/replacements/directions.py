@@ -18,12 +18,7 @@ from mindseye.interventions.replacements.replacing import replacement
 __all__ = ["slerp", "steer"]
 
 
-@replacement(
-    "steer",
-    carries="own",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("steer", carries="own", in_distribution="partly", needs=("pool",))
 def steer(
     given: Given,
     *,
@@ -56,12 +51,7 @@ def steer(
     return own + scale * own.norm(dim=-1, keepdim=True) * across
 
 
-@replacement(
-    "slerp",
-    carries="own",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("slerp", carries="own", in_distribution="partly", needs=("pool",))
 def slerp(
     given: Given,
     *,

@@ -15,13 +15,7 @@ from mindseye.interventions.replacements.replacing import replacement
 __all__ = ["donor", "draw_donor", "twin"]
 
 
-@replacement(
-    "donor",
-    carries="another",
-    in_distribution="yes",
-    keeps=("vectors",),
-    needs=("pool",),
-)
+@replacement("donor", carries="another", in_distribution="yes", keeps=("vectors",), needs=("pool",))
 def donor(
     given: Given,
     *,
@@ -48,13 +42,7 @@ def donor(
     return vectors[places.to(vectors.device)].to(own)
 
 
-@replacement(
-    "twin",
-    carries="another",
-    in_distribution="yes",
-    keeps=("vectors",),
-    needs=("twin",),
-)
+@replacement("twin", carries="another", in_distribution="yes", keeps=("vectors",), needs=("twin",))
 def twin(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed the latents of the counterfactual twin: the pair's other run.
 

@@ -21,11 +21,7 @@ from mindseye.interventions.replacements.replacing import replacement
 __all__ = ["gaussian", "matched_noise", "moment_noise", "noise", "target_noise", "unit_noise"]
 
 
-@replacement(
-    "noise",
-    carries="own",
-    in_distribution="partly",
-)
+@replacement("noise", carries="own", in_distribution="partly")
 def noise(
     given: Given, *, scale: float = 1.0, rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
@@ -46,11 +42,7 @@ def noise(
     return own + scale * drawn
 
 
-@replacement(
-    "unit_noise",
-    carries="nothing",
-    in_distribution="no",
-)
+@replacement("unit_noise", carries="nothing", in_distribution="no")
 def unit_noise(
     given: Given, *, scale: float = 1.0, rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
@@ -70,12 +62,7 @@ def unit_noise(
     return scale * gaussian(given.latents, rng)
 
 
-@replacement(
-    "matched_noise",
-    carries="own",
-    in_distribution="no",
-    keeps=("norms",),
-)
+@replacement("matched_noise", carries="own", in_distribution="no", keeps=("norms",))
 def matched_noise(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed Gaussian noise, every vector of the norm of the one it replaces: only that is kept.
 
@@ -87,12 +74,7 @@ def matched_noise(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots
     return drawn * own.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
 
 
-@replacement(
-    "moment_noise",
-    carries="nothing",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("moment_noise", carries="nothing", in_distribution="partly", needs=("pool",))
 def moment_noise(
     given: Given, *, per: Literal["slot", "all"] = "slot", rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
@@ -113,12 +95,7 @@ def moment_noise(
     return mean + deviation * gaussian(own, rng)
 
 
-@replacement(
-    "target_noise",
-    carries="truth",
-    in_distribution="no",
-    needs=("region",),
-)
+@replacement("target_noise", carries="truth", in_distribution="no", needs=("region",))
 def target_noise(
     given: Given, *, of: Of = "region", at: str = "target", rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:

@@ -20,12 +20,7 @@ from mindseye.interventions.replacements.replacing import replacement
 __all__ = ["worst"]
 
 
-@replacement(
-    "worst",
-    carries="own",
-    in_distribution="partly",
-    needs=("pool", "outcome"),
-)
+@replacement("worst", carries="own", in_distribution="partly", needs=("pool", "outcome"))
 def worst(
     given: Given,
     *,

@@ -28,11 +28,7 @@ Of = Literal["region", "patches", "helper"]
 """The region's crop as a picture of its own; the picture's embeddings inside it; the helper."""
 
 
-@replacement(
-    "oracle",
-    carries="truth",
-    in_distribution="partly",
-)
+@replacement("oracle", carries="truth", in_distribution="partly")
 def oracle(
     given: Given,
     *,

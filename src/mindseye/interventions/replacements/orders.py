@@ -21,12 +21,7 @@ Fill = Literal["noise", "zero", "mean"]
 """What slots hold that are not kept: noise of their own norm, zeros, or the pool's mean of each."""
 
 
-@replacement(
-    "shuffle",
-    carries="own",
-    in_distribution="partly",
-    keeps=("vectors", "mean"),
-)
+@replacement("shuffle", carries="own", in_distribution="partly", keeps=("vectors", "mean"))
 def shuffle(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed the run's own latents in another order; one slot alone stays as it is.
 
@@ -41,12 +36,7 @@ def shuffle(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_mod
     return own[order.to(own.device)]
 
 
-@replacement(
-    "keep_one",
-    carries="own",
-    in_distribution="no",
-    needs=("pool",),
-)
+@replacement("keep_one", carries="own", in_distribution="no", needs=("pool",))
 def keep_one(
     given: Given, *, slot: int = 0, fill: Fill = "noise", rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
@@ -66,12 +56,7 @@ def keep_one(
     return _filled(given, torch.arange(n_slots) == slot, fill, rng)
 
 
-@replacement(
-    "keep_half",
-    carries="own",
-    in_distribution="no",
-    needs=("pool",),
-)
+@replacement("keep_half", carries="own", in_distribution="no", needs=("pool",))
 def keep_half(
     given: Given,
     *,
@@ -93,12 +78,7 @@ def keep_half(
     return _filled(given, first if half == "first" else first.flip(0), fill, rng)
 
 
-@replacement(
-    "keep_attended",
-    carries="own",
-    in_distribution="no",
-    needs=("pool",),
-)
+@replacement("keep_attended", carries="own", in_distribution="no", needs=("pool",))
 def keep_attended(
     given: Given,
     *,

@@ -14,12 +14,7 @@ from mindseye.reasoners.spans import positions
 __all__ = ["forced", "identity", "markers_only", "removal", "slots", "slots_only"]
 
 
-@replacement(
-    "identity",
-    carries="own",
-    in_distribution="yes",
-    keeps=("norms", "vectors", "mean"),
-)
+@replacement("identity", carries="own", in_distribution="yes", keeps=("norms", "vectors", "mean"))
 def identity(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Feed the run's own latents again: the arm that must change nothing.
 
@@ -30,11 +25,7 @@ def identity(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_mo
     return given.latents.clone()
 
 
-@replacement(
-    "removal",
-    carries="nothing",
-    in_distribution="partly",
-)
+@replacement("removal", carries="nothing", in_distribution="partly")
 def removal(given: Given, *, rng: torch.Generator) -> Structure:
     """Take the slots out with their markers; what follows moves up.
 
@@ -45,11 +36,7 @@ def removal(given: Given, *, rng: torch.Generator) -> Structure:
     return Structure(removed=positions(given.trace.labels, "segment"))
 
 
-@replacement(
-    "markers_only",
-    carries="nothing",
-    in_distribution="no",
-)
+@replacement("markers_only", carries="nothing", in_distribution="no")
 def markers_only(given: Given, *, rng: torch.Generator) -> Structure:
     """Take the slots out and leave the markers.
 
@@ -60,11 +47,7 @@ def markers_only(given: Given, *, rng: torch.Generator) -> Structure:
     return Structure(removed=positions(given.trace.labels, "latents"))
 
 
-@replacement(
-    "slots_only",
-    carries="own",
-    in_distribution="no",
-)
+@replacement("slots_only", carries="own", in_distribution="no")
 def slots_only(given: Given, *, rng: torch.Generator) -> Structure:
     """Take the markers out and leave the slots with their latents.
 
@@ -75,11 +58,7 @@ def slots_only(given: Given, *, rng: torch.Generator) -> Structure:
     return Structure(removed=positions(given.trace.labels, "markers"))
 
 
-@replacement(
-    "forced",
-    carries="own",
-    in_distribution="partly",
-)
+@replacement("forced", carries="own", in_distribution="partly")
 def forced(given: Given, *, rng: torch.Generator) -> Structure:
     """Run the sample again with a segment opened at once, whether the model wants one or not.
 
@@ -90,11 +69,7 @@ def forced(given: Given, *, rng: torch.Generator) -> Structure:
     return Structure(forced=True)
 
 
-@replacement(
-    "slots",
-    carries="own",
-    in_distribution="partly",
-)
+@replacement("slots", carries="own", in_distribution="partly")
 def slots(given: Given, *, n: int, rng: torch.Generator) -> Structure:
     """Run the sample again with so many latents per segment; a sweep is a loop over `n`.
 

@@ -18,12 +18,7 @@ from mindseye.interventions.replacements.replacing import replacement
 __all__ = ["erase", "without_leading", "without_random"]
 
 
-@replacement(
-    "erase",
-    carries="own",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("erase", carries="own", in_distribution="partly", needs=("pool",))
 def erase(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
     """Erase what a linear probe could read of the answer, slot by slot, and nothing else.
 
@@ -46,12 +41,7 @@ def erase(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model
     return torch.stack(erased).to(own)
 
 
-@replacement(
-    "without_leading",
-    carries="own",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("without_leading", carries="own", in_distribution="partly", needs=("pool",))
 def without_leading(
     given: Given, *, rank: int = 1, rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
@@ -70,12 +60,7 @@ def without_leading(
     return _without(given.latents, mean, directions[:rank])
 
 
-@replacement(
-    "without_random",
-    carries="own",
-    in_distribution="partly",
-    needs=("pool",),
-)
+@replacement("without_random", carries="own", in_distribution="partly", needs=("pool",))
 def without_random(
     given: Given, *, rank: int = 1, rng: torch.Generator
 ) -> Float[Tensor, "slots d_model"]:
