@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
 from mindseye.causal import Mediation
 from mindseye.report.beyond import Cell, Row, Table
@@ -83,17 +84,20 @@ def latents_view(audit: Audit, id: str) -> LatentsView | None:
 
 
 def _figures(found: Latents, id: str) -> tuple[Figure, ...]:
-    drawn = {
-        "similarity": draw_similarity(found.similarity),
-        "collapse": draw_collapse(found.similarity),
+    """Return what is drawn, with a layout for small screens where panels stand side by side."""
+    similarity = found.similarity
+    drawn: dict[str, tuple[go.Figure, go.Figure | None]] = {
+        "similarity": (draw_similarity(similarity), draw_similarity(similarity, columns=2)),
+        "collapse": (draw_collapse(similarity), draw_collapse(similarity, columns=1)),
     }
     if found.probes is not None:
-        drawn["probes"] = draw_probes(found.probes)
-    drawn["lens"] = draw_lens(found.lens)
+        drawn["probes"] = (draw_probes(found.probes), None)
+    drawn["lens"] = (draw_lens(found.lens), None)
     if found.attention is not None:
-        drawn["attention"] = draw_attention(found.attention)
-        drawn["gaze"] = draw_gaze(next(iter(found.attention.gazes.values())))
-    return tuple(embed(f"{id}-{name}", figure) for name, figure in drawn.items())
+        gaze = next(iter(found.attention.gazes.values()))
+        drawn["attention"] = (draw_attention(found.attention), None)
+        drawn["gaze"] = (draw_gaze(gaze), draw_gaze(gaze, columns=3))
+    return tuple(embed(f"{id}-{name}", *both) for name, both in drawn.items())
 
 
 def _replacements(found: Latents, mediation: Mediation) -> Table:

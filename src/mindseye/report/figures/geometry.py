@@ -40,7 +40,11 @@ _POINT_HOVER = (
 
 @register("figure", "similarity")
 def draw_similarity(
-    similarity: Similarity, population: str = "latents", transform: str = "raw"
+    similarity: Similarity,
+    population: str = "latents",
+    transform: str = "raw",
+    *,
+    columns: int = MOST_ACROSS,
 ) -> go.Figure:
     """Draw the cosine of every two runs as heatmaps, a panel per slot.
 
@@ -51,6 +55,7 @@ def draw_similarity(
         similarity: What `similarity` found.
         population: Whose cosines; those of a baseline are what latents compare with.
         transform: `raw` or `centred`.
+        columns: Panels in a row, at most.
 
     Raises:
         UnknownNameError: There is no such population or transform.
@@ -66,7 +71,7 @@ def draw_similarity(
     every = similarity.cosines[population, transform]
     order = _order(similarity, every.shape[1])
     labels = [_label(similarity, run) for run in order.tolist()]
-    n_columns = min(len(every), MOST_ACROSS)
+    n_columns = min(len(every), columns)
     n_rows = -(-len(every) // n_columns)
     figure = make_subplots(
         rows=n_rows,
@@ -95,7 +100,7 @@ def draw_similarity(
 
 
 @register("figure", "collapse")
-def draw_collapse(similarity: Similarity) -> go.Figure:
+def draw_collapse(similarity: Similarity, *, columns: int = 2) -> go.Figure:
     """Draw measures over the slots, latents beside their baselines.
 
     A cosine that rises while the share that differs between runs falls to nothing is collapse; one
@@ -103,16 +108,20 @@ def draw_collapse(similarity: Similarity) -> go.Figure:
 
     Args:
         similarity: What `similarity` found.
+        columns: Panels in a row.
     """
     rows = similarity.to_frame()
     rows = rows[rows["slot"] != JOINED]
     curves = [(title, _curve(rows, *key)) for *key, title in _CURVES]
     curves = [(title, held) for title, held in curves if not held.empty]
-    n_rows = -(-len(curves) // 2)
-    places = [[{}, {} if 2 * row + 1 < len(curves) else None] for row in range(n_rows)]
+    n_rows = -(-len(curves) // columns)
+    places = [
+        [{} if columns * row + column < len(curves) else None for column in range(columns)]
+        for row in range(n_rows)
+    ]
     figure = make_subplots(
         rows=n_rows,
-        cols=2,
+        cols=columns,
         horizontal_spacing=0.12,
         vertical_spacing=0.3 / n_rows,
         specs=places,
@@ -124,16 +133,16 @@ def draw_collapse(similarity: Similarity) -> go.Figure:
             mine = held[held["population"] == name]
             if not mine.empty:
                 line = _line(mine, name, k, first=i == 0)
-                figure.add_trace(line, row=i // 2 + 1, col=i % 2 + 1)
+                figure.add_trace(line, row=i // columns + 1, col=i % columns + 1)
         if held["measure"].iloc[0] == "trS/trN":
-            place: Any = {"row": i // 2 + 1, "col": i % 2 + 1}
+            place: Any = {"row": i // columns + 1, "col": i % columns + 1}
             figure.add_hline(y=1, line={"color": INK, "width": 1.2, "dash": "dot"}, **place)
             ratios = place
     n_slots = rows["slot"].nunique()
     figure.update_xaxes(
         dtick=max(1, -(-n_slots // 8)), range=[-0.3, n_slots - 0.7], showgrid=False, zeroline=False
     )
-    label_below(figure, "latent slot", len(curves), 2)
+    label_below(figure, "latent slot", len(curves), columns)
     figure.update_yaxes(gridcolor=LINE, zeroline=False, rangemode="tozero", automargin=True)
     if ratios:
         figure.update_yaxes(type="log", **ratios)
