@@ -211,7 +211,7 @@ def test_two_audits_of_one_name_are_refused(found: Audit, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("stage", ["_render", "_table", "_plain"])
+@pytest.mark.parametrize("stage", ["_render", "_table"])
 def test_a_failed_rendering_leaves_nothing_behind(
     found: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

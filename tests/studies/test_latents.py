@@ -44,9 +44,7 @@ def test_arms_stand_in_the_order_they_were_asked_for_with_their_pairs(inert):
 def test_the_summary_is_plain_data(inert):
     import json
 
-    from mindseye.report.page import _plain
-
-    said = json.loads(json.dumps(_plain(inert.summary()), allow_nan=False))
+    said = json.loads(json.dumps(inert.summary(), allow_nan=False))
     assert said["degeneracy"] == "spread"
     assert said["n_runs"] == 20
     assert set(said["baseline_cosines"]) >= {"text", "image tokens"}
@@ -60,7 +58,7 @@ def test_a_soft_prompt_is_called_so_where_the_mediation_says_that_it_is_needed(o
     assert found.degeneracy.word == "collapsed-but-functional"
 
 
-def test_samples_without_a_region_have_no_attention_to_one(organism, monkeypatch):
+def test_samples_without_a_region_have_no_attention_to_one(organism):
     from dataclasses import replace
 
     minimal, placebo = pairs(5)

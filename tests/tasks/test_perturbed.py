@@ -46,5 +46,8 @@ def test_what_is_not_known_or_does_not_fit_is_refused():
 
 
 def test_a_task_without_samples_says_so():
-    with pytest.raises(NotImplementedError):
-        Perturbed().perturbed("noise", 2)
+    class Empty(Perturbed):
+        pass
+
+    with pytest.raises(TypeError, match="samples"):
+        Empty()

@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from mindseye.cli.capimagine import capimagine
+from mindseye.cli.options import (
+    Device,
+    DType,
+    Levels,
+    Model,
+    Out,
+    Pairs,
+    ProtocolName,
+    Seed,
+    loading,
+    quiet,
+)
+from mindseye.cli.organisms import organisms
 from mindseye.errors import MindseyeError
 
 if TYPE_CHECKING:
@@ -30,25 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-organisms = typer.Typer(help="List models whose causal truth is known; measure or train one.")
 app.add_typer(organisms, name="organisms")
 app.add_typer(capimagine, name="capimagine")
 
 DEMO_ORGANISMS = ("mediator", "bypass", "natural")
-
-Model = Annotated[str, typer.Argument(help="A folder, a hub id, or organism:NAME.")]
-Out = Annotated[Path, typer.Option(help="Folder for two pages, a summary and two tables.")]
-Pairs = Annotated[int, typer.Option("--pairs", help="Minimal and placebo pairs, each.")]
-Levels = Annotated[str, typer.Option(help="Mediators, separated by commas.")]
-Seed = Annotated[int, typer.Option(help="Of pairs and statistics.")]
-ProtocolName = Annotated[
-    str | None,
-    typer.Option("--protocol", help="A family's preset; told from the checkpoint if left out."),
-]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, ...; a GPU if there is one, if left out.")
-]
-DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 
 
 def main() -> None:
@@ -118,9 +112,7 @@ def audit(
         find_perturbation(perturb, pool=[])
     asked: dict[str, Any] = {"levels": _split(levels), "layers": _layers(layers)}
     asked |= {"perturb": perturb} | ({"replace": ["identity", *replace]} if replace else {})
-    _audit(
-        models, task, out, n_pairs, seed=seed, loading=_loading(protocol, device, dtype), **asked
-    )
+    _audit(models, task, out, n_pairs, seed=seed, options=loading(protocol, device, dtype), **asked)
 
 
 @app.command()
@@ -151,7 +143,7 @@ def validate(
 
     if as_csv is not None:
         check_writable(as_csv.parent)
-    _quiet()
+    quiet()
     with _Bars() as bars:
         found = run_validation(
             tuple(names or KNOWN),
@@ -200,13 +192,13 @@ def inspect(
 
     import mindseye as me
     from mindseye.reasoners import triggering
-    from mindseye.report import check_writable, write_whole
+    from mindseye.report import check_writable, inspection_table, write_whole
 
     world = me.task(task) if n_samples else None
     if as_json is not None and str(as_json) != "-":
         check_writable(as_json.parent)
-    _quiet()
-    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    quiet()
+    reasoner = me.load(model, **loading(protocol, device, dtype))
     found = me.inspect(reasoner)
     if world is not None:
         samples = track(
@@ -219,7 +211,7 @@ def inspect(
         found["triggering"] = {"task": task, **dataclasses.asdict(triggering(traces))}
     plain = json.dumps(found, indent=2)
     if as_json is None:
-        _show(found)
+        Console().print(inspection_table(found))
     elif str(as_json) == "-":
         typer.echo(plain)
     else:
@@ -249,8 +241,8 @@ def run(
     sample = me.Sample(images=tuple(image), question=question, answer="")
     for source in sample.images:
         read_image(source)  # a bad image should not wait for the model to load
-    _quiet()
-    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    quiet()
+    reasoner = me.load(model, **loading(protocol, device, dtype))
     trace = reasoner.run(sample, max_new_tokens=max_new_tokens, force_start=force_start)
     console = Console()
     said = trace.tokens()[trace.n_prompt :]
@@ -296,8 +288,8 @@ def read(
         raise OutputError(f"--out got {str(out)!r}; expected a file called .csv or .parquet.")
     check_writable(out.parent)
     world = me.task(task)
-    _quiet()
-    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    quiet()
+    reasoner = me.load(model, **loading(protocol, device, dtype))
     samples = track(
         world.samples(n_samples, seed=seed),
         "running",
@@ -364,8 +356,8 @@ def mediate(
         me.Sample((reference,), question, answers[1], id=str(reference)),
         id=f"{clean} / {reference}",
     )
-    _quiet()
-    reasoner = me.load(model, **_loading(protocol, device, dtype))
+    quiet()
+    reasoner = me.load(model, **loading(protocol, device, dtype))
     found = me.mediate(reasoner, [pair], levels=_split(levels))
     console = Console()
     for ran in found.runs.to_dict("records"):
@@ -375,62 +367,6 @@ def mediate(
     console.print(effects_table(found))
 
 
-@organisms.command("list")
-def list_organisms() -> None:
-    """List models whose causal truth is known, with that truth."""
-    list_plugins("organisms")
-    Console().print("Load one with organism:NAME; check them all with mindseye validate.")
-
-
-@organisms.command()
-def measure(
-    name: Annotated[str, typer.Argument(help="An organism.")],
-    n: Annotated[int, typer.Option("--samples", min=1, help="Questions of each kind.")] = 500,
-    seed: Seed = 0,
-) -> None:
-    """Measure an organism's accuracy on held-out handwriting, by kind of question."""
-    from rich.progress import track
-    from scipy.stats import binomtest
-
-    import mindseye as me
-
-    _quiet()
-    reasoner = me.load(f"organism:{name}")
-    table = Table(title=f"{name}, {n} held-out questions of each kind")
-    for column in ("kind", "accuracy", "95 % interval", "emission rate"):
-        table.add_column(column, justify="left" if column == "kind" else "right")
-    for kind in ("zoom", "transform"):
-        samples = me.task("digits", kinds=(kind,)).samples(n, seed=seed)
-        traces = [reasoner.run(s) for s in track(samples, kind, transient=True)]
-        right = sum(trace.answer == trace.sample.answer for trace in traces)
-        exact = binomtest(right, n).proportion_ci()
-        emitted = sum(trace.emitted for trace in traces) / n
-        table.add_row(
-            kind, f"{right / n:.1%}", f"{exact.low:.1%} to {exact.high:.1%}", f"{emitted:.1%}"
-        )
-    Console().print(table)
-
-
-@organisms.command()
-def train(
-    name: Annotated[str, typer.Argument(help="A recipe; organisms may share weights.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; a checkpoint there is resumed.")],
-    base: Annotated[
-        Path | None, typer.Option(help="Folder it starts from; the shipped base if left out.")
-    ] = None,
-) -> None:
-    """Train organisms' weights from a recorded recipe and seed; call again to resume."""
-    from mindseye.organisms import recipe, weights_of
-    from mindseye.organisms.training import train as train_organism
-    from mindseye.report import check_writable
-
-    check_writable(out)
-    _quiet()
-    start = recipe(name).base
-    train_organism(name, out, base or (weights_of(start) if start else None))
-    Console().print(f"{name} is in {out}")
-
-
 def _audit(
     models: Sequence[str],
     task: str,
@@ -438,7 +374,7 @@ def _audit(
     n_pairs: int,
     *,
     seed: int,
-    loading: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
     **asked: Any,
 ) -> None:
     """Audit models one after another, write the report, and print the verdicts."""
@@ -451,14 +387,14 @@ def _audit(
     began = time.perf_counter()
     check_writable(out)
     world = me.task(task)
-    _quiet()
+    quiet()
     audits = []
     with _Bars() as bars:
         for model in models:
             bars.model = model
             audits.append(
                 run_audit(
-                    me.load(model, **(loading or {})),
+                    me.load(model, **(options or {})),
                     world,
                     n_pairs=n_pairs,
                     seed=seed,
@@ -529,53 +465,3 @@ def _layers(layers: str | None) -> list[int] | None:
         raise EditError(
             f"--layers got {layers!r}; it takes whole numbers separated by commas, such as 0,1,2."
         ) from fault
-
-
-def _loading(protocol: str | None, device: str | None, dtype: str) -> dict[str, Any]:
-    """Turn the options that say how to load into those of `load`."""
-    import torch
-
-    from mindseye.errors import ModelError
-
-    kinds = ("float32", "bfloat16", "float16")
-    if dtype not in kinds:
-        raise ModelError(f"--dtype got {dtype!r}; it takes one of {', '.join(kinds)}.")
-    return {"protocol": protocol, "device": device, "dtype": getattr(torch, dtype)}
-
-
-def _show(found: dict[str, Any]) -> None:
-    """Print a load report as one table, a section for each of its parts."""
-    table = Table(title=escape(found["name"]), show_header=False, box=box.SIMPLE)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for part, facts in found.items():
-        if not isinstance(facts, dict):
-            continue
-        table.add_section()
-        table.add_row(Text(part, style="bold not dim"), "")
-        for key, value in facts.items():
-            table.add_row(key.replace("_", " "), Text(_plain(value)))
-    Console().print(table)
-
-
-def _plain(value: Any) -> str:
-    """Return a fact as a reader would write it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "none" if value is None else str(value)
-
-
-def _quiet() -> None:
-    """Keep the libraries' own progress bars and advice out of ours."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()

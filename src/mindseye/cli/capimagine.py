@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -57,7 +57,6 @@ def build(
 
     from mindseye.imagination.building import Endpoint, LocalModel, Settings
     from mindseye.imagination.building import build as build_data
-    from mindseye.tasks import task
 
     def asker(model: str, at: str | None) -> Endpoint | LocalModel:
         return Endpoint(model, at, key_variable=key_variable) if at else LocalModel.load(model)
@@ -68,8 +67,7 @@ def build(
     describe = None if captioner is None else asker(captioner, url)
     other = judge or (captioner if judge_url else None)
     decide = describe if other is None else asker(other, judge_url or url)
-    name, _, n = data.partition(":")
-    given = task("digits").samples(int(n)) if name == "digits" and n.isdigit() else data
+    given = _given(data, "test")
     columns = (
         *Progress.get_default_columns()[:2],
         MofNCompleteColumn(),
@@ -131,7 +129,6 @@ def train(
     from mindseye.imagination.training import PAPER, Recipe, dry_run
     from mindseye.imagination.training import train as train_model
     from mindseye.report import check_writable
-    from mindseye.tasks import task
 
     plan = PAPER if recipe == "paper" else Recipe.load(Path(recipe))
     console = Console()
@@ -145,10 +142,7 @@ def train(
             "folder to write. Give both, or --dry-run."
         )
     check_writable(out)
-    name, _, n = data.partition(":")
-    is_world = name == "digits" and n.isdigit()
-    given = task("digits").samples(int(n), split="train") if is_world else data
-    found = train_model(plan, given, out, resume=not anew)
+    found = train_model(plan, _given(data, "train"), out, resume=not anew)
     kept = "no item was held out"
     if found.accuracy is not None:
         kept = f"accuracy {found.accuracy:.1%} on held-out items at step {found.best_step}"
@@ -157,3 +151,11 @@ def train(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _given(data: str, split: str) -> Any:
+    """Return samples of the digits world if `digits:N` asks for them, else the path."""
+    from mindseye.tasks import task
+
+    name, _, n = data.partition(":")
+    return task("digits").samples(int(n), split=split) if name == "digits" and n.isdigit() else data

@@ -104,7 +104,9 @@ def fed_by(
     """
     own = twins.clean.fed_latents
     if isinstance(arm, Chosen):
-        slope = None if outcome is None else differentiable(twins, outcome)
+        slope = None
+        if outcome is not None and "outcome" in arm.replacement.needs:
+            slope = differentiable(twins, outcome)
         return arm(Given(twins.clean, pool, twins.reference, slope, twins.pair.id))
     vectors = arm(twins)
     if vectors.shape != own.shape:

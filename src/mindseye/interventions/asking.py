@@ -19,6 +19,7 @@ from mindseye.errors import EditError
 from mindseye.plugins import find
 
 __all__ = [
+    "Declared",
     "Parameter",
     "check_range",
     "check_signature",
@@ -29,7 +30,7 @@ __all__ = [
     "values_of",
 ]
 
-P = TypeVar("P")
+P = TypeVar("P", bound="Declared")
 
 _GIVEN = ("rng",)
 """What every plug-in gets and nobody asks for."""
@@ -87,6 +88,39 @@ class Parameter:
 
     def _refusal(self, value: object) -> str:
         return f"{self.name}={value!r}; expected {self.takes}. {self.meaning}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Declared:
+    """A plug-in that says what it is: what perturbations, replacements and readouts have in common.
+
+    Attributes:
+        name: What it is called.
+        function: Takes one thing by place, `rng` and its parameters by name.
+        parameters: What it may be told.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function itself, by which the registry knows where it lives."""
+        return self.function
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    def told(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that it is told.
+
+        Raises:
+            EditError: An unknown parameter, a missing one, or a value of another kind.
+        """
+        return settle(self.name, self.parameters, given)
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:

@@ -114,7 +114,7 @@ def lens(
     )
 
 
-@readout("attention", control="other samples' regions", needs=("region",))
+@readout("attention", control="other samples' regions")
 def attention(
     traces: Sequence[Trace], *, region: str = "target", rng: np.random.Generator
 ) -> Attention:

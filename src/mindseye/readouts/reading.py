@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,20 +11,17 @@ import pandas as pd
 
 from mindseye.errors import EditError, SampleError
 from mindseye.interventions.asking import (
-    Parameter,
+    Declared,
     check_signature,
     find_declared,
     parameters_of,
     read,
-    settle,
     values_of,
 )
 from mindseye.plugins import register
 from mindseye.reasoners import Trace
 
 __all__ = ["Readout", "Tabular", "find_readout", "readout"]
-
-_NEEDS = ("region", "options")
 
 
 @runtime_checkable
@@ -37,32 +34,15 @@ class Tabular(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Readout:
+class Readout(Declared):
     """A named way to read runs.
 
     Attributes:
-        name: What it is called.
-        look: Takes runs, `rng` and its parameters; returns a frame, or what has `to_frame`.
+        function: Takes runs, `rng` and its parameters; returns a frame, or what has `to_frame`.
         control: What every number stands beside, in words.
-        needs: What samples must have.
-        parameters: What it may be told.
     """
 
-    name: str
-    look: Callable[..., pd.DataFrame | Tabular]
     control: str
-    needs: frozenset[str]
-    parameters: tuple[Parameter, ...]
-
-    @property
-    def __wrapped__(self) -> Callable[..., pd.DataFrame | Tabular]:
-        """The function itself, by which the registry knows where it lives."""
-        return self.look
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return (self.look.__doc__ or "").strip().partition("\n")[0]
 
     def __call__(
         self, traces: Sequence[Trace], *, rng: np.random.Generator, **told: Any
@@ -76,19 +56,11 @@ class Readout:
 
         Raises:
             EditError: An unknown parameter, or something that is no table came back.
-            SampleError: No runs, or a sample lacks what is needed.
+            SampleError: No runs.
         """
         if not traces:
             raise SampleError(f"Readout {self.name!r} got no runs. Pass runs that imagined.")
-        for trace in traces:
-            sample = trace.sample
-            there = {"region": sample.regions, "options": sample.options}
-            if lacking := [need for need in sorted(self.needs) if not there[need]]:
-                raise SampleError(
-                    f"Readout {self.name!r} needs samples with {lacking[0]}, which {sample.id!r} "
-                    "is not. Choose a task that has it."
-                )
-        found = self.look(traces, rng=rng, **settle(self.name, self.parameters, told))
+        found = self.function(traces, rng=rng, **self.told(told))
         if not isinstance(found, pd.DataFrame | Tabular):
             raise EditError(
                 f"Readout {self.name!r} returned a {type(found).__name__}; expected a frame, or "
@@ -98,7 +70,7 @@ class Readout:
 
 
 def readout(
-    name: str, *, control: str, needs: Collection[str] = ()
+    name: str, *, control: str
 ) -> Callable[[Callable[..., pd.DataFrame | Tabular]], Readout]:
     """Offer a function as the readout `name`.
 
@@ -108,25 +80,19 @@ def readout(
     Args:
         name: What it is called.
         control: What every number stands beside, in words, such as `shuffled labels`.
-        needs: What samples must have: `region` or `options`.
 
     Raises:
-        EditError: No control, an unknown need, or a function that takes no `rng`, or parameters by
-            place.
+        EditError: No control, or a function that takes no `rng`, or parameters by place.
     """
     if not control.strip():
         raise EditError(
             f"Readout {name!r} declares no control. Say what its numbers stand beside, such as "
             "shuffled labels, and return that too."
         )
-    if unknown := [need for need in needs if need not in _NEEDS]:
-        raise EditError(
-            f"Readout {name!r} declares needs={unknown[0]!r}; it takes some of {', '.join(_NEEDS)}."
-        )
 
     def offer(look: Callable[..., pd.DataFrame | Tabular]) -> Readout:
         check_signature(f"Readout {name!r}", look)
-        made = Readout(name, look, control, frozenset(needs), parameters_of(look))
+        made = Readout(name, look, parameters_of(look), control)
         return register("readout", name)(made)
 
     return offer
@@ -141,4 +107,4 @@ def find_readout(asked: str, **told: Any) -> tuple[Readout, Mapping[str, Any]]:
     """
     name, texts = read(asked)
     found = find_declared("readout", name, Readout)
-    return found, settle(name, found.parameters, values_of(found.parameters, texts) | told)
+    return found, found.told(values_of(found.parameters, texts) | told)

@@ -26,6 +26,7 @@ from mindseye.report.output import check_writable, write_whole
 from mindseye.report.page import write_report
 from mindseye.report.terminal import (
     effects_table,
+    inspection_table,
     sensitivity_table,
     validation_tables,
     verdict_table,
@@ -48,6 +49,7 @@ __all__ = [
     "draw_sweep",
     "draw_trace",
     "effects_table",
+    "inspection_table",
     "parameter_table",
     "plugin_table",
     "sensitivity_table",

@@ -95,9 +95,7 @@ def _outcomes() -> Iterable[_Line]:
 def _readouts() -> Iterable[_Line]:
     for name in names("readout"):
         found = find("readout", name)
-        declared = f"beside {found.control}"
-        declared += f"; needs {', '.join(sorted(found.needs))}" if found.needs else ""
-        yield name, _told(found.parameters), declared, found.summary
+        yield name, _told(found.parameters), f"beside {found.control}", found.summary
 
 
 def _tasks() -> Iterable[_Line]:

@@ -6,7 +6,6 @@ import base64
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -62,7 +61,7 @@ def write_report(
     _check_names(audits)
 
     provenance = {"versions": {name: version(name) for name in _PACKAGES}, "seed": seed}
-    found = _plain({audit.name: audit.summary() for audit in audits})
+    found = {audit.name: audit.summary() for audit in audits}
     summary = {"schema_version": SCHEMA_VERSION, **provenance, "reasoners": found}
     contents = (
         _render(audits, pairs_note, provenance).encode("utf-8"),
@@ -170,16 +169,3 @@ def _hash(script: Markup) -> str:
     """Return what the page's content policy knows a script by; no other script may run."""
     digest = hashlib.sha256(str(script).encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _plain(value: Any) -> Any:
-    """Return data that strict JSON can hold: what is not finite becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +15,13 @@ from mindseye.causal import NAMES, Mediation
 from mindseye.studies import Audit, Validation
 from mindseye.studies.practices import FOOLED_BY
 
-__all__ = ["effects_table", "sensitivity_table", "validation_tables", "verdict_table"]
+__all__ = [
+    "effects_table",
+    "inspection_table",
+    "sensitivity_table",
+    "validation_tables",
+    "verdict_table",
+]
 
 
 def verdict_table(audits: Sequence[Audit]) -> Table:
@@ -129,3 +136,33 @@ def sensitivity_table(curve: pd.DataFrame) -> Table:
             row["verdict"],
         )
     return table
+
+
+def inspection_table(found: dict[str, Any]) -> Table:
+    """Return a load report as one table, a section for each of its parts."""
+    table = Table(title=escape(found["name"]), show_header=False, box=box.SIMPLE)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for part, facts in found.items():
+        if not isinstance(facts, dict):
+            continue
+        table.add_section()
+        table.add_row(Text(part, style="bold not dim"), "")
+        for key, value in facts.items():
+            table.add_row(key.replace("_", " "), Text(_plain(value)))
+    return table
+
+
+def _plain(value: Any) -> str:
+    """Return a fact as a reader would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "none" if value is None else str(value)

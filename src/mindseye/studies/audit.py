@@ -17,7 +17,7 @@ from mindseye.readouts import Probe, probe
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair
 from mindseye.studies.latents import REPLACEMENTS, Latents, read_latents
-from mindseye.studies.plain import finite, records
+from mindseye.studies.plain import plain
 from mindseye.tasks import Perturbed, Task
 
 __all__ = ["Audit", "audit"]
@@ -92,39 +92,39 @@ class Audit:
     def summary(self) -> dict[str, Any]:
         """Return the numbers as plain data for JSON."""
         found, placebo = self.mediation, self.placebo_te
-        effects: dict[str, dict[str, dict[str, float | None]]] = {}
+        effects: dict[str, dict[str, dict[str, float]]] = {}
         for row in found.effects[found.effects["outcome"] == found.outcome].to_dict("records"):
-            numbers = {key: finite(row[key]) for key in _REPORTED}
+            numbers = {key: row[key] for key in _REPORTED}
             effects.setdefault(row["level"], {})[row["effect"]] = numbers
-        return {
-            "truth": self.truth,
-            "accuracy": found.accuracy,
-            "n_pairs": found.n_pairs,
-            "n_clusters": found.n_clusters,
-            "emission_rate": found.emission_rate,
-            "parse_rate": found.parse_rate,
-            "outcome": found.outcome,
-            "margin": found.margin_size,
-            "effects": effects,
-            "contrasts": records(found.contrasts),
-            "shares": records(found.shares),
-            "controlled": records(found.controlled),
-            "verdict": found.verdict,
-            "reasons": list(found.conclusion.reasons),
-            "levels": {
-                level: {"verdict": each.word, "reasons": list(each.reasons)}
-                for level, each in found.verdicts.items()
-            },
-            "guards": {
-                **found.guards,
-                "placebo_te": {
-                    key: finite(getattr(placebo, key)) for key in ("mean", "low", "high")
+        return plain(
+            {
+                "truth": self.truth,
+                "accuracy": found.accuracy,
+                "n_pairs": found.n_pairs,
+                "n_clusters": found.n_clusters,
+                "emission_rate": found.emission_rate,
+                "parse_rate": found.parse_rate,
+                "outcome": found.outcome,
+                "margin": found.margin_size,
+                "effects": effects,
+                "contrasts": found.contrasts,
+                "shares": found.shares,
+                "controlled": found.controlled,
+                "verdict": found.verdict,
+                "reasons": found.conclusion.reasons,
+                "levels": {
+                    level: {"verdict": each.word, "reasons": each.reasons}
+                    for level, each in found.verdicts.items()
                 },
-            },
-            "checklist": records(self.checklist),
-            "probe": self.probe and self.probe.to_frame().to_dict("records")[0],
-            "latents": self.latents and self.latents.summary(),
-        }
+                "guards": {
+                    **found.guards,
+                    "placebo_te": {"mean": placebo.mean, "low": placebo.low, "high": placebo.high},
+                },
+                "checklist": self.checklist,
+                "probe": self.probe and self.probe.to_frame().to_dict("records")[0],
+                "latents": self.latents and self.latents.summary(),
+            }
+        )
 
     def _mean_slot_effect(self, way: str) -> float:
         return float(self.slots[self.slots["way"] == way]["effect"].mean())

@@ -25,7 +25,7 @@ from mindseye.readouts import (
 from mindseye.readouts.geometry import Degeneracy, State
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair
-from mindseye.studies.plain import finite, records
+from mindseye.studies.plain import plain
 
 __all__ = ["REPLACEMENTS", "Latents", "read_latents"]
 
@@ -94,16 +94,18 @@ class Latents:
     def summary(self) -> dict[str, Any]:
         """Return the numbers as plain data for JSON."""
         signs = self.similarity.signs()
-        return {
-            "n_runs": self.n_runs,
-            "degeneracy": self.degeneracy.word,
-            "reasons": list(self.degeneracy.reasons),
-            "cosine": finite(signs.cosine),
-            "baseline_cosines": {k: finite(v) for k, v in signs.baselines.items()},
-            "probes": None if self.probes is None else _accuracies(self.probes),
-            "lens": records(self.lens.agreement()),
-            "replacements": records(self.effects()),
-        }
+        return plain(
+            {
+                "n_runs": self.n_runs,
+                "degeneracy": self.degeneracy.word,
+                "reasons": self.degeneracy.reasons,
+                "cosine": signs.cosine,
+                "baseline_cosines": signs.baselines,
+                "probes": None if self.probes is None else _accuracies(self.probes),
+                "lens": self.lens.agreement(),
+                "replacements": self.effects(),
+            }
+        )
 
 
 _SCORES = ("norm_percentile", "mahalanobis", "nearest")

@@ -1,4 +1,4 @@
-"""Results as plain data for JSON, which has no NaN and no infinity."""
+"""Results as plain data for strict JSON."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["finite", "records"]
+__all__ = ["plain"]
 
 
-def finite(value: float) -> float | None:
-    """Return a number, or nothing where there is none."""
-    return float(value) if math.isfinite(value) else None
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows."""
-    return [
-        {
-            str(key): finite(value) if isinstance(value, float) else value
-            for key, value in row.items()
-        }
-        for row in frame.to_dict("records")
-    ]
+def plain(value: Any) -> Any:
+    """Return data that strict JSON can hold: frames as their rows, what is not finite as null."""
+    if isinstance(value, pd.DataFrame):
+        return plain(value.to_dict("records"))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

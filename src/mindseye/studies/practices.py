@@ -16,6 +16,7 @@ from torch import Tensor
 from mindseye.causal import Mediation
 from mindseye.engine import Contrast
 from mindseye.readouts import probe
+from mindseye.readouts.geometry import cosines
 from mindseye.reasoners import Trace
 
 __all__ = ["FOOLED_BY", "SHARED", "Practice", "practices", "right"]
@@ -78,8 +79,7 @@ def practices(found: Mediation, traces: Sequence[Trace], *, seed: int = 0) -> di
 
 def _cosine(fed: Float[np.ndarray, "runs slots d_model"]) -> float:
     """Return the mean cosine between inputs, slot by slot."""
-    unit = fed / np.linalg.norm(fed, axis=-1, keepdims=True)
-    every = np.einsum("isd,jsd->sij", unit, unit)
+    every = cosines(np.swapaxes(fed, 0, 1).astype(float))
     n = len(fed)
     return float((every.sum(axis=(1, 2)) - n).mean() / (n * (n - 1)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,12 @@ from mindseye.samples import Pair, Sample
 __all__ = ["Perturbed"]
 
 
-class Perturbed:
+class Perturbed(ABC):
     """A task with `samples` that can be perturbed; inherit from it to have `perturbed`."""
 
+    @abstractmethod
     def samples(self, n: int, *, split: str = "test", seed: int = 0) -> Sequence[Sample]:
         """Draw `n` samples."""
-        raise NotImplementedError
 
     def perturbed(
         self,

@@ -29,7 +29,7 @@ def built_in() -> list[str]:
 
 
 def is_ours(perturbation: Perturbation) -> bool:
-    return perturbation.change.__module__.startswith(f"{HOME}.")
+    return perturbation.function.__module__.startswith(f"{HOME}.")
 
 
 @st.composite

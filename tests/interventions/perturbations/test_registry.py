@@ -31,7 +31,7 @@ def forget_offers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lacks(asked: Perturbation, tests: Iterable[str]) -> list[str]:
     """What a perturbation lacks before it may be offered."""
-    source = ast.parse(inspect.cleandoc(inspect.getsource(inspect.unwrap(asked.change))))
+    source = ast.parse(inspect.cleandoc(inspect.getsource(inspect.unwrap(asked.function))))
     function = source.body[0]
     assert isinstance(function, ast.FunctionDef)
     declared = {
@@ -90,7 +90,7 @@ def test_a_perturbation_that_is_not_ours_is_not_taken_for_a_built_in() -> None:
 def test_every_built_in_perturbation_is_an_entry_point() -> None:
     project = tomllib.loads((HERE.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     offered = project["project"]["entry-points"].get("mindseye.perturbation", {})
-    homes = {name: find("perturbation", name).change.__module__ for name in built_in()}
+    homes = {name: find("perturbation", name).function.__module__ for name in built_in()}
     assert offered == {name: f"{module}:{name}" for name, module in homes.items()}
 
 
@@ -132,7 +132,7 @@ def test_a_built_in_perturbation_changes_something_and_only_what_it_declares(
     sample, told = examples()[name]
     offered = find("perturbation", name)
     # The function itself, so that the check inside the call is not what makes this pass.
-    touched = changed_parts(sample, offered.change(sample, rng=rng(seed), **told))
+    touched = changed_parts(sample, offered.function(sample, rng=rng(seed), **told))
     assert touched
     assert touched <= offered.touches
 
@@ -143,7 +143,7 @@ def test_a_built_in_perturbation_keeps_the_grid_exactly_if_it_says_so(name: str)
     offered = find("perturbation", name)
     grids = set()
     for seed in range(10):
-        after = offered.change(sample, rng=rng(seed), **told)
+        after = offered.function(sample, rng=rng(seed), **told)
         sizes = tuple(read_image(image).shape for image in after.images)
         grids.add((sizes, len(after.question.split())))
     own = (

@@ -29,7 +29,7 @@ def built_in() -> list[str]:
 
 
 def is_ours(found: Replacement) -> bool:
-    return found.change.__module__.startswith(f"{HOME}.")
+    return found.function.__module__.startswith(f"{HOME}.")
 
 
 def structural() -> list[str]:

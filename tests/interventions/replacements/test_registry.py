@@ -45,7 +45,7 @@ def forget_offers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lacks(asked: Replacement, tests: Iterable[str]) -> list[str]:
     """What a replacement lacks before it may be offered."""
-    source = ast.parse(inspect.cleandoc(inspect.getsource(asked.change)))
+    source = ast.parse(inspect.cleandoc(inspect.getsource(asked.function)))
     function = source.body[0]
     assert isinstance(function, ast.FunctionDef)
     declared = {
@@ -90,7 +90,7 @@ def test_a_replacement_that_lacks_everything_would_be_seen():
 def test_every_built_in_replacement_is_an_entry_point():
     project = tomllib.loads((HERE.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     offered = project["project"]["entry-points"]["mindseye.replacement"]
-    homes = {name: find("replacement", name).change.__module__ for name in built_in()}
+    homes = {name: find("replacement", name).function.__module__ for name in built_in()}
     assert offered == {name: f"{module}:{name}" for name, module in homes.items()}
 
 
@@ -134,7 +134,7 @@ def test_what_it_says_it_carries_is_what_its_vectors_hang_on(given, traces, name
     elsewhere = replace(given, trace=with_latents(given.trace, other))
     # The function itself, so that the check inside the call is not what makes this pass.
     one, two = (
-        offered.change(each, rng=rng(5), **offered.told(told(name, given)))
+        offered.function(each, rng=rng(5), **offered.told(told(name, given)))
         for each in (given, elsewhere)
     )
     assert torch.equal(one, two) == (offered.carries != "own")
@@ -144,7 +144,7 @@ def test_what_it_says_it_carries_is_what_its_vectors_hang_on(given, traces, name
 @pytest.mark.parametrize("seed", range(3))
 def test_what_it_says_it_keeps_is_kept(given, name, seed):
     offered, own = find("replacement", name), given.latents.double()
-    made = offered.change(given, rng=rng(seed), **offered.told(told(name, given))).double()
+    made = offered.function(given, rng=rng(seed), **offered.told(told(name, given))).double()
     if "norms" in offered.keeps:
         torch.testing.assert_close(made.norm(dim=-1), own.norm(dim=-1), rtol=1e-5, atol=0)
     if "mean" in offered.keeps:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mindseye.errors import EditError, SampleError
 from mindseye.interventions.asking import (
-    Parameter,
+    Declared,
     check_signature,
     find_declared,
     parameters_of,
@@ -35,12 +35,11 @@ Touched = Literal["image", "question", "options", "answer", "regions", "imaginat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Perturbation:
+class Perturbation(Declared):
     """A named change of a sample.
 
     Attributes:
-        name: What it is called.
-        change: Takes a sample, `rng` and its parameters; returns another sample.
+        function: Takes a sample, `rng` and its parameters; returns another sample.
         keeps_grid: Whether images keep their number and sizes and the question its number of words,
             so that latents keep their positions. Tokens are the tokenizer's affair: a run checks
             these itself.
@@ -48,26 +47,12 @@ class Perturbation:
         changes_answer: Whether the right answer is expected to change, or to be no longer visible.
             Where it is not `"no"`, the sample keeps its old answer unless the new one is known.
         touches: The parts of a sample that it may change; all others must stay.
-        parameters: What it may be told.
     """
 
-    name: str
-    change: Callable[..., Sample]
     keeps_grid: bool
     in_distribution: Literal["yes", "partly", "no"]
     changes_answer: Literal["yes", "no", "maybe"]
     touches: frozenset[Touched]
-    parameters: tuple[Parameter, ...]
-
-    @property
-    def __wrapped__(self) -> Callable[..., Sample]:
-        """The function itself, by which the registry knows where it lives."""
-        return self.change
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return (self.change.__doc__ or "").strip().partition("\n")[0]
 
     def told(
         self, given: Mapping[str, Any], *, pool: Sequence[Sample] | None = None
@@ -99,7 +84,7 @@ class Perturbation:
         """
         values = self.told(given)
         locked = tuple(map(_locked, sample.images))
-        changed = self.change(replace(sample, images=locked), rng=rng, **values)
+        changed = self.function(replace(sample, images=locked), rng=rng, **values)
         if not isinstance(changed, Sample):
             raise EditError(
                 f"Perturbation {self.name!r} returned a {type(changed).__name__}; expected a "
@@ -170,11 +155,11 @@ def perturbation(
         made = Perturbation(
             name,
             change,
+            parameters_of(change),
             keeps_grid,
             in_distribution,
             changes_answer,
             frozenset(touches),
-            parameters_of(change),
         )
         return register("perturbation", name)(made)
 

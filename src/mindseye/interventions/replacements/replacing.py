@@ -13,12 +13,11 @@ from torch import Tensor
 
 from mindseye.errors import EditError, SampleError
 from mindseye.interventions.asking import (
-    Parameter,
+    Declared,
     check_signature,
     find_declared,
     parameters_of,
     read,
-    settle,
     values_of,
 )
 from mindseye.interventions.replacements.given import Given
@@ -58,45 +57,22 @@ class Structure:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replacement:
+class Replacement(Declared):
     """A named change of what is fed as latents.
 
     Attributes:
-        name: What it is called.
-        change: Takes what is given, `rng` and its parameters; returns vectors, or a `Structure`.
+        function: Takes what is given, `rng` and its parameters; returns vectors, or a `Structure`.
         carries: What the fed vectors still tell.
         in_distribution: Whether they look like what the model feeds itself. Every vector's
             distance is measured besides.
         keeps: What stays.
         needs: What must be given.
-        parameters: What it may be told.
     """
 
-    name: str
-    change: Callable[..., Tensor | Structure]
     carries: Carries
     in_distribution: Literal["yes", "partly", "no"]
     keeps: frozenset[Keeps]
     needs: frozenset[Needs]
-    parameters: tuple[Parameter, ...]
-
-    @property
-    def __wrapped__(self) -> Callable[..., Tensor | Structure]:
-        """The function itself, by which the registry knows where it lives."""
-        return self.change
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return (self.change.__doc__ or "").strip().partition("\n")[0]
-
-    def told(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all that it is told.
-
-        Raises:
-            EditError: An unknown parameter, a missing one, or a value of another kind.
-        """
-        return settle(self.name, self.parameters, given)
 
     def __call__(
         self, given: Given, *, rng: torch.Generator, slots: Slots = None, **told: Any
@@ -116,7 +92,7 @@ class Replacement:
         """
         values = self.told(told)
         self._check_needs(given)
-        made = self.change(given, rng=rng, **values)
+        made = self.function(given, rng=rng, **values)
         if isinstance(made, Structure):
             if slots is not None:
                 raise EditError(
@@ -258,11 +234,11 @@ def replacement(
         made = Replacement(
             name,
             change,
+            parameters_of(change),
             carries,
             in_distribution,
             frozenset(keeps),
             frozenset(needs),
-            parameters_of(change),
         )
         return register("replacement", name)(made)
 
