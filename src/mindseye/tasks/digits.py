@@ -2,9 +2,9 @@
 
 A scene is a square grid of coloured cells with one handwritten digit each, no digit and no colour
 twice. Two kinds of question make the task: *zoom* ("Which digit is in the blue cell?") and
-*transform* ("Turn the picture a quarter clockwise. Which digit ends up at the top left?"). Three
-simpler kinds (a digit or a colour at a position, the colour of a digit) are there to teach a model
-the scene.
+*transform* ("Turn the picture a quarter clockwise. Which digit ends up at the top left?"). A
+third, *sort* ("Which digit is the second largest?"), takes several steps. Three simpler kinds (a
+digit or a colour at a position, the colour of a digit) are there to teach a model the scene.
 
 The handwriting is scikit-learn's `load_digits` (1,797 images of 8 x 8), split into train and test
 so that the splits never share an image.
@@ -41,6 +41,7 @@ COLOURS = {
 
 TASK_KINDS = ("zoom", "transform")
 KINDS = (*TASK_KINDS, "digit_at", "colour_at", "colour_of")
+"""What the base was taught; `sort` is what it was not."""
 
 _GLYPH = 24
 _MARGIN = (CELL - _GLYPH) // 2
@@ -125,7 +126,7 @@ class Digits(Perturbed):
             raise SampleError(f"Digits got size={size}; scenes have 1 or 2 cells per side.")
         if distortions < 0:
             raise SampleError(f"Digits got distortions={distortions}; it takes 0 or more copies.")
-        possible = KINDS if size > 1 else ("zoom", "colour_of")
+        possible = (*KINDS, "sort") if size > 1 else ("zoom", "colour_of")
         if not kinds or not set(kinds) <= set(possible):
             raise SampleError(
                 f"Digits got kinds={tuple(kinds)}; size={size} offers {', '.join(possible)}."
@@ -163,7 +164,7 @@ class Digits(Perturbed):
         _check_draw(n, split, seed)
         if kind not in ("minimal", "placebo"):
             raise SampleError(f"Digits got kind={kind!r}; pairs are 'minimal' or 'placebo'.")
-        if not set(self.kinds) <= {"zoom", "transform", "digit_at"}:
+        if not set(self.kinds) <= {"zoom", "transform", "digit_at", "sort"}:
             raise SampleError(f"Pairs need questions for a digit; kinds are {self.kinds}.")
         if kind == "placebo" and self.size == 1:
             raise SampleError("Placebo pairs need a bystander cell; pass size=2.")
@@ -182,15 +183,7 @@ class Digits(Perturbed):
             SampleError: Another attribute, one that this size or question cannot change, or a
                 sample of another world.
         """
-        try:
-            split = sample.id.split("/")[1]
-            scene = _Scene(*(tuple(sample.meta[part]) for part in ("colours", "digits", "glyphs")))
-            question = self._question_of(sample)
-        except (IndexError, KeyError, ValueError, StopIteration) as fault:
-            raise SampleError(
-                f"Sample {sample.id!r} is none of the digits world of size {self.size}, so its "
-                "scene cannot be drawn again. Give it samples of task('digits')."
-            ) from fault
+        scene, question, split = self._recall(sample)
         changed = self._changed(scene, question.target, attribute, split, rng)
         # The question's words stay. What they point at may stand elsewhere now, or be gone.
         match question.kind:
@@ -203,6 +196,62 @@ class Digits(Perturbed):
             case _:
                 target = question.target
         return self._sample(changed, replace(question, target=target), split, sample.id)
+
+    def reword(self, sample: Sample, edit: str, *, rng: np.random.Generator) -> str:
+        """Say the imagination of one of this world's samples otherwise.
+
+        Args:
+            sample: Of this world, with this many cells.
+            edit: `paraphrase` says the same in another order; `attribute` changes one fact that
+                was not asked for; `contradiction` changes the one that was, so that the words lead
+                to another answer.
+            rng: Draws the order, or what is said instead.
+
+        Raises:
+            SampleError: Another edit, or a sample of another world.
+        """
+        scene, question, _ = self._recall(sample)
+        asks_colour = question.kind in ("colour_of", "colour_at")
+        match edit:
+            case "paraphrase":
+                return self._reorder(self._imagine(scene, question), question, rng)
+            case "attribute" if question.kind in ("transform", "sort"):
+                cell, digit = self._spare(scene, question, _absent(scene, rng), rng)
+                return self._imagine(scene.with_glyph(cell, digit, scene.glyphs[cell]), question)
+            case "attribute" | "contradiction":
+                recolour = asks_colour == (edit == "contradiction")
+                change = _with_colour if recolour else _with_digit
+                return self._imagine(change(scene, question.target, rng), question)
+        raise SampleError(
+            f"Digits cannot reword an imagination by {edit!r}; it knows paraphrase, attribute and "
+            "contradiction."
+        )
+
+    def _reorder(self, said: str, question: _Question, rng: np.random.Generator) -> str:
+        """Say sentences, or what was seen at each place, in another order."""
+        if question.turn is None:
+            first, second = said.removesuffix(".").split(". ")
+            return f"{second}. {first}."
+        opening, seen = said.removesuffix(".").split(": ")
+        parts = seen.split(", ")
+        shift = int(rng.integers(1, len(parts)))
+        return f"{opening}: {', '.join(parts[shift:] + parts[:shift])}."
+
+    def _recall(self, sample: Sample) -> tuple[_Scene, _Question, str]:
+        """Return the scene behind a sample, what was asked, and the split of its handwriting.
+
+        Raises:
+            SampleError: It is none of this world's.
+        """
+        try:
+            split = sample.id.split("/")[1]
+            scene = _Scene(*(tuple(sample.meta[part]) for part in ("colours", "digits", "glyphs")))
+            return scene, self._question_of(sample), split
+        except (IndexError, KeyError, ValueError, StopIteration) as fault:
+            raise SampleError(
+                f"Sample {sample.id!r} is none of the digits world of size {self.size}, so its "
+                "scene is not known. Give it samples of task('digits')."
+            ) from fault
 
     def _changed(
         self, scene: _Scene, target: int, attribute: str, split: str, rng: np.random.Generator
@@ -243,8 +292,8 @@ class Digits(Perturbed):
     def _pair(self, kind: str, split: str, seed: int, i: int) -> Pair:
         scene, question, rng = self._draw(split, seed, i)
         hand = _handwriting(split, self.distortions)
-        absent = rng.permutation([d for d in range(10) if d not in scene.digits])
-        other, foil = int(absent[0]), None
+        absent = _absent(scene, rng)
+        other, foil = absent[0], None
         if kind == "minimal":
             changed = scene.with_glyph(
                 question.target, other, int(rng.choice(hand.by_digit[other]))
@@ -255,9 +304,10 @@ class Digits(Perturbed):
             glyph = int(rng.choice(alike[alike != scene.glyphs[question.target]]))
             changed, foil = scene.with_glyph(question.target, digit, glyph), str(absent[1])
         else:
-            bystander = (question.target + int(rng.integers(1, self.size**2))) % self.size**2
+            bystander, other = self._spare(scene, question, absent, rng)
             glyph = int(rng.choice(hand.by_digit[other]))
-            changed, foil = scene.with_glyph(bystander, other, glyph), str(absent[1])
+            changed = scene.with_glyph(bystander, other, glyph)
+            foil = str(next(digit for digit in absent if digit != other))
         name = f"digits/{split}/{seed}/{i}"
         return Pair(
             clean=self._sample(scene, question, split, name),
@@ -279,11 +329,13 @@ class Digits(Perturbed):
             digits=tuple(int(d) for d in digits),
             glyphs=tuple(int(rng.choice(hand.by_digit[d])) for d in digits),
         )
-        return scene, self._question(rng), rng
+        return scene, self._question(rng, scene), rng
 
-    def _question(self, rng: np.random.Generator) -> _Question:
+    def _question(self, rng: np.random.Generator, scene: _Scene) -> _Question:
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
         place = int(rng.integers(self.size**2))
+        if kind == "sort":
+            return _Question(kind, target=_second_largest(scene))
         if kind != "transform":
             return _Question(kind, target=place, place=place)
         turn = _TURNS[int(rng.integers(len(_TURNS)))]
@@ -291,20 +343,43 @@ class Digits(Perturbed):
         return _Question(kind, target=int(turn.apply(cells).ravel()[place]), turn=turn, place=place)
 
     def _sample(self, scene: _Scene, question: _Question, split: str, name: str) -> Sample:
+        if question.kind == "sort":  # the scene may have been changed since it was asked
+            question = replace(question, target=_second_largest(scene))
         pixels = self._render(scene, _handwriting(split, self.distortions))
-        left, top, right, bottom = box = self._box(question.target)
-        crop = pixels[top:bottom, left:right]
-        helper = crop if question.turn is None else question.turn.apply(pixels)
         return Sample(
             images=(pixels,),
             question=self._ask(scene, question),
             answer=self._answer(scene, question),
-            regions={"target": box},
-            helper=np.ascontiguousarray(helper),
+            regions={"target": self._box(question.target)},
+            helper=np.ascontiguousarray(self._help(pixels, scene, question)),
             imagination=self._imagine(scene, question),
             id=name,
             kind=question.kind,
             meta={"digits": scene.digits, "colours": scene.colours, "glyphs": scene.glyphs},
+        )
+
+    def _help(self, pixels: Pixels, scene: _Scene, question: _Question) -> Pixels:
+        """Show what one would imagine: the cell, the picture turned, or its cells in order."""
+        if question.turn is not None:
+            return question.turn.apply(pixels)
+        order = _ascending(scene) if question.kind == "sort" else [question.target]
+        boxes = [self._box(cell) for cell in order]
+        return np.hstack([pixels[top:bottom, left:right] for left, top, right, bottom in boxes])
+
+    def _spare(
+        self, scene: _Scene, question: _Question, digits: Sequence[int], rng: np.random.Generator
+    ) -> tuple[int, int]:
+        """Draw a cell that was not asked for, and the first digit that leaves the answer there."""
+        n_cells = self.size**2
+        first = int(rng.integers(1, n_cells))
+        if question.kind != "sort":
+            return (question.target + first) % n_cells, digits[0]
+        return next(
+            (cell, digit)
+            for step in range(n_cells - 1)
+            for cell in [(question.target + 1 + (first - 1 + step) % (n_cells - 1)) % n_cells]
+            for digit in digits
+            if _second_largest(scene.with_glyph(cell, digit, scene.glyphs[cell])) == question.target
         )
 
     def _ask(self, scene: _Scene, question: _Question) -> str:
@@ -318,6 +393,8 @@ class Digits(Perturbed):
                 return f"Which digit is at the {place}?"
             case "colour_at":
                 return f"Which colour is at the {place}?"
+            case "sort":
+                return "Which digit is the second largest?"
         assert question.turn is not None
         return f"{question.turn.sentence} Which digit ends up at the {place}?"
 
@@ -327,6 +404,11 @@ class Digits(Perturbed):
         return str(scene.digits[question.target])
 
     def _imagine(self, scene: _Scene, question: _Question) -> str:
+        if question.kind == "sort":
+            *seen, last = (str(scene.digits[cell]) for cell in _ascending(scene))
+            largest = scene.digits[_second_largest(scene)]
+            order = f"From small to large I see {', '.join(seen)}, {last}"
+            return f"{order}. The second largest is {largest}."
         if question.turn is None:
             colour, digit = scene.colours[question.target], scene.digits[question.target]
             return f"I look closely at the {colour} cell. It shows a {digit}."
@@ -353,6 +435,32 @@ class Digits(Perturbed):
             ink = (ground * (255 - opacity) + 255 * opacity) // 255
             pixels[y : y + _GLYPH, x : x + _GLYPH] = ink
         return pixels
+
+
+def _ascending(scene: _Scene) -> list[int]:
+    """Return the cells from the smallest digit to the largest."""
+    return sorted(range(len(scene.digits)), key=lambda cell: scene.digits[cell])
+
+
+def _second_largest(scene: _Scene) -> int:
+    return _ascending(scene)[-2]
+
+
+def _absent(scene: _Scene, rng: np.random.Generator) -> list[int]:
+    """Return the digits that a scene does not show, in drawn order."""
+    return rng.permutation([d for d in range(10) if d not in scene.digits]).tolist()
+
+
+def _with_digit(scene: _Scene, cell: int, rng: np.random.Generator) -> _Scene:
+    """Return a scene as words tell it, with a digit in one cell that it does not have."""
+    other = int(rng.choice([digit for digit in range(10) if digit not in scene.digits]))
+    return scene.with_glyph(cell, other, scene.glyphs[cell])
+
+
+def _with_colour(scene: _Scene, cell: int, rng: np.random.Generator) -> _Scene:
+    """Return a scene as words tell it, with a colour in one cell that it does not have."""
+    other = str(rng.choice([name for name in COLOURS if name not in scene.colours]))
+    return replace(scene, colours=(*scene.colours[:cell], other, *scene.colours[cell + 1 :]))
 
 
 def _check_draw(n: int, split: str, seed: int) -> None:
