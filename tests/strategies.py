@@ -99,6 +99,7 @@ def protocols(draw: st.DrawFn) -> LatentProtocol:
             "segments": st.sampled_from(["many", "one"]),
             "flags": st.sampled_from(["segment", "run"]),
             "answer_marks": st.lists(words, max_size=2).map(tuple),
+            "answer_opening": words,
             "prompt": prompt_styles,
             "answers": st.lists(words, max_size=3).map(tuple),
         },

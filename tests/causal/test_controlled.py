@@ -4,7 +4,7 @@ import pytest
 
 from mindseye.causal import EFFECTS
 from mindseye.causal.measuring import PINS
-from mindseye.engine import find_arms, vectors_of
+from mindseye.engine import find_arms, mediators_of
 from mindseye.reasoners import Edit, Knockout
 from mindseye.reasoners.spans import positions
 from tests.causal.served import mediated
@@ -48,7 +48,7 @@ def plainly(both, level, vectors):
 @every_model
 def test_both_inputs_under_a_pin_are_plain_replays(found, model_type, level):
     both, rows = twins(model_type), found(model_type).pinned
-    for name, vectors in vectors_of(find_arms(PINS), both).items():
+    for name, vectors in mediators_of(find_arms(PINS), both)[0].items():
         (row,) = rows[(rows["level"] == level) & (rows["pin"] == name)].to_dict("records")
         wanted = plainly(both, level, vectors)
         assert [row["y0"], row["y1"]] == pytest.approx(wanted, abs=1e-9)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mindseye.engine import LEVELS, find_arms, pinned, vectors_of
+from mindseye.engine import LEVELS, find_arms, mediators_of, pinned
 from mindseye.engine.levels import tail_start
 from mindseye.errors import EditError
 from mindseye.reasoners import Edit
@@ -17,7 +17,7 @@ every_model = pytest.mark.parametrize("model_type", VARIED)
 
 
 def fed(both, *names):
-    return vectors_of(find_arms(names), both)
+    return mediators_of(find_arms(names), both)[0]
 
 
 def zero(both):
@@ -29,7 +29,7 @@ def noise(both):
 
 
 def pins_of(both, arms, levels=LEVELS):
-    vectors = vectors_of(find_arms(arms), both)
+    vectors = mediators_of(find_arms(arms), both)[0]
     return pinned(both, vectors, levels, tail_start(both.clean, levels))
 
 

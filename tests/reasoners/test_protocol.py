@@ -136,6 +136,8 @@ WRONG_TYPES: dict[str, list[object]] = {
     ],
     "after_forced_end": [3.5, True, [], ["<answer>"], {}],
     "answer_marks": [None, 5, True, "<answer>", {}, [5], [None], [["<answer>"]]],
+    "answers_from": [None, 5, "image", []],
+    "answer_opening": [None, 5, True, [], {}],
     "prompt": [
         None, 5, True, "You are.", [], {"sys": "x"}, {"system": 5}, {"images": "middle"},
         {"images": None}, {"instruction": None}, {"instruction": 5}, {"header": 5},

@@ -60,7 +60,7 @@ def effects(cells: Float[np.ndarray, "pairs 2 2"]) -> dict[str, Float[np.ndarray
         "tde": y11 - y01,
         "pie": y01 - y00,
         "tie": y11 - y10,
-        "int": y11 - y10 - y01 + y00,
+        "int": (y11 - y01) - (y10 - y00),
     }
 
 

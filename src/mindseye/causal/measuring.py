@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,13 +27,15 @@ from mindseye.engine import (
     Twins,
     compute,
     crossed_cells,
+    mediators_of,
     pinned,
     reads,
     snapshot,
-    vectors_of,
 )
 from mindseye.engine.lengths import LENGTH, length_cells
 from mindseye.engine.levels import tail_start
+from mindseye.engine.words import WORDS, run_saying, with_words, word_cells
+from mindseye.errors import EditError
 from mindseye.reasoners import Knockout, Reasoner
 
 __all__ = ["CUT", "PINS", "PairRows", "measure_pair"]
@@ -70,17 +72,29 @@ def measure_pair(
         cluster: What it belongs to.
         asked: What to measure.
     """
+    if not twins.imagined:
+        return None
+    fed, words = mediators_of(asked.pins, twins, asked.pool)
+    if words and WORDS not in asked.levels:
+        raise EditError(
+            f"{next(iter(words))!r} holds the mediator to other words, which is measured at level "
+            f"{WORDS!r} only. Add that level, or pin what feeds vectors."
+        )
     parts = []
     if twins.comparable and asked.ladder:
-        parts.append(_at_ladder(reasoner, twins, asked))
-    if LENGTH in asked.levels and all(trace.emitted for trace in twins.said):
+        parts.append(_at_ladder(reasoner, twins, asked, fed))
+    if WORDS in asked.levels:
+        parts.append(_at_words(twins, asked, words))
+    if LENGTH in asked.levels:
         parts.append(_at_length(reasoner, twins, asked))
     head = {"pair": name, "cluster": cluster}
     rows = [head | row for part in parts for row in part.rows]
     return PairRows(rows, [head | row for part in parts for row in part.pinned]) if rows else None
 
 
-def _at_ladder(reasoner: Reasoner, twins: Twins, asked: Asked) -> PairRows:
+def _at_ladder(
+    reasoner: Reasoner, twins: Twins, asked: Asked, fed: Mapping[str, Tensor]
+) -> PairRows:
     """Exchange the two runs' mediators, and pin them."""
     read, place = places(twins.parting, asked)
     every = crossed_cells(
@@ -88,7 +102,7 @@ def _at_ladder(reasoner: Reasoner, twins: Twins, asked: Asked) -> PairRows:
     )
     said = every[asked.ladder[0]].unedited[1, place]
     score = scorer(asked, replace(twins.parting, said=said), place)
-    pins = _pins(twins, asked, read)
+    pins = _pins(twins, asked, fed, read)
     runs = _decoded_on(reasoner, twins, every, asked)
     found, pinned = [], []
     for level, cells in every.items():
@@ -99,6 +113,29 @@ def _at_ladder(reasoner: Reasoner, twins: Twins, asked: Asked) -> PairRows:
         for name, logits in pins.at(level):
             pinned += [{"level": level, "pin": name} | row for row in pinned_rows(score(logits), y)]
     return PairRows(found, pinned)
+
+
+@torch.no_grad()
+def _at_words(twins: Twins, asked: Asked, words: Mapping[str, Sequence[int]]) -> PairRows:
+    """Exchange what the two runs said, and hold both to other words."""
+    parting, (read, place) = twins.parting, places(twins.parting, asked)
+    cells = word_cells(twins, read=read)
+    score = scorer(asked, replace(parting, said=cells.unedited[1, place]), place)
+    runs = None
+    if any(reads(outcome) == "run" for outcome in asked.outcomes.values()):
+        said = twins.said[::-1]
+        runs = {cell: run_saying(said[x], said[z].words) for cell, (x, z) in CELLS.items()}
+    rows = cell_rows(cells, score, place) + run_rows(runs, asked, twins)
+    y = {row["outcome"]: matrix(row) for row in rows}
+    pinned = [
+        {"level": WORDS, "pin": name} | row
+        for name, ids in words.items()
+        for both in [[with_words(run, ids, read) for run in (twins.reference, twins.clean)]]
+        for row in pinned_rows(score(torch.stack(both)), y)
+    ]
+    # Words are put in as ids: there is no edit that might not fire.
+    guards = _guards(cells, np.inf)
+    return PairRows([{"level": WORDS} | row | guards for row in rows], pinned)
 
 
 def _at_length(reasoner: Reasoner, twins: Twins, asked: Asked) -> PairRows:
@@ -136,10 +173,9 @@ class _Pinned:
 
 
 @torch.no_grad()
-def _pins(twins: Twins, asked: Asked, read: range) -> _Pinned:
+def _pins(twins: Twins, asked: Asked, fed: Mapping[str, Tensor], read: range) -> _Pinned:
     """Run both inputs under every z*, and with the edges from the slots cut."""
     start = tail_start(twins.clean, asked.ladder)
-    fed = vectors_of(asked.pins, twins, asked.pool)
     pins = pinned(twins, fed, asked.ladder, start, asked.budget) if fed else None
     places = [*(pins.edits if pins else ()), (asked.ladder[-1], CUT)]
     branches = [Branch(edits) for edits in (pins.edits.values() if pins else ())]

@@ -40,7 +40,8 @@ from mindseye.engine import (
 from mindseye.engine.contrast import unit_of
 from mindseye.engine.lengths import LENGTH
 from mindseye.engine.levels import check_level
-from mindseye.errors import SampleError
+from mindseye.engine.words import WORDS
+from mindseye.errors import EditError, SampleError
 from mindseye.plugins import find
 from mindseye.reasoners import Reasoner, Trace
 from mindseye.samples import Pair
@@ -216,7 +217,8 @@ def mediate(
             two runs' segments stand at different positions, are left out and counted.
         levels: What counts as the mediator: `embedding` (the fed-back vectors), `residual:LAYER`,
             `kv` (all that can be read from the slots), `span` (the same with both markers),
-            `suffix`; and `length`, the number of slots, for which positions may differ.
+            `suffix`; and, for which positions may differ, `length`, the number of slots, and
+            `words`, imagination in words read anew.
         outcome: Names of registered outcomes, or functions; the verdict is about the first.
         margin: How small counts as none: a share of the total effect, or a whole policy.
         pins: What the mediator is pinned to for controlled effects: replacements by name, or a
@@ -238,8 +240,13 @@ def mediate(
     """
     policy = margin if isinstance(margin, Margin) else Margin(share_of_te=margin)
     for level in levels:
-        if level != LENGTH:
+        if level not in (LENGTH, WORDS):
             check_level(reasoner, level)
+    if WORDS in levels and not reasoner.protocol.in_words:
+        raise EditError(
+            f"Level {WORDS!r} exchanges words, and {reasoner.name!r} imagines in latents. Use "
+            "'embedding', or load the model with protocol='text'."
+        )
     arms = find_arms(PINS if pins is None else pins, seed=seed)
     asked = Asked(
         tuple(levels),

@@ -13,6 +13,7 @@ from torch import Tensor
 from mindseye.causal.effects import controlled, effects
 from mindseye.engine import DEFAULT_BUDGET, Arm, Cells, Contrast, Outcome, Twins, reads
 from mindseye.engine.lengths import LENGTH
+from mindseye.engine.words import WORDS
 from mindseye.interventions.replacements import Chosen, Pool
 
 __all__ = [
@@ -52,7 +53,7 @@ class Asked:
     @property
     def ladder(self) -> list[str]:
         """The levels at which what slots hold is exchanged."""
-        return [level for level in self.levels if level != LENGTH]
+        return [level for level in self.levels if level not in (LENGTH, WORDS)]
 
     @property
     def whole_answer(self) -> bool:

@@ -13,7 +13,8 @@ from mindseye.causal.intervals import Interval, interval
 
 __all__ = ["GUARDS", "Evidence", "Verdict", "judge"]
 
-Values = Float[np.ndarray, " pairs"]
+Values = Float[np.ndarray, " _"]
+"""One per pair; levels may have different numbers of pairs."""
 
 GUARDS = {
     "identity_max_abs": "the identity arm: own latents put back, compared with the unedited run",

@@ -9,7 +9,7 @@ cells of a mediation, `sweep` one patch per layer and slot; then there are `path
 the outcome is read, `twin_runs` how pairs are run, and `find_arms` what is fed instead of latents.
 """
 
-from mindseye.engine.arms import Arm, Arms, find_arms, latent_pool, needs_pool, vectors_of
+from mindseye.engine.arms import Arm, Arms, find_arms, latent_pool, mediators_of, needs_pool
 from mindseye.engine.attribution import Attribution, attribute
 from mindseye.engine.backup import DIRECT_PATH, backup_effects
 from mindseye.engine.battery import battery
@@ -77,6 +77,7 @@ __all__ = [
     "find_outcomes",
     "knock_out",
     "latent_pool",
+    "mediators_of",
     "needs_pool",
     "optimal_constant",
     "path_patch",
@@ -87,5 +88,4 @@ __all__ = [
     "strict_runs",
     "sweep",
     "twin_runs",
-    "vectors_of",
 ]

@@ -21,7 +21,7 @@ from mindseye.interventions.replacements import (
 from mindseye.reasoners import Reasoner
 from mindseye.samples import Pair
 
-__all__ = ["Arm", "Arms", "fed_by", "find_arms", "latent_pool", "needs_pool", "vectors_of"]
+__all__ = ["Arm", "Arms", "fed_by", "find_arms", "latent_pool", "mediators_of", "needs_pool"]
 
 Arm = Callable[[Twins], Float[Tensor, "slots d_model"]]
 """Says what is fed at the slots instead of a pair's clean latents."""
@@ -117,21 +117,25 @@ def fed_by(
     return vectors.to(own)
 
 
-def vectors_of(
+def mediators_of(
     arms: Mapping[str, Chosen | Arm], twins: Twins, pool: Pool | None = None
-) -> dict[str, Float[Tensor, "slots d_model"]]:
-    """Return what arms feed, where only vectors will do.
+) -> tuple[dict[str, Float[Tensor, "slots d_model"]], dict[str, tuple[int, ...]]]:
+    """Return the vectors, or else the words, that arms hold a pair's mediator to.
 
     Raises:
         EditError: An arm changes how a run is made up.
     """
-    made: dict[str, Float[Tensor, "slots d_model"]] = {}
+    vectors: dict[str, Float[Tensor, "slots d_model"]] = {}
+    words: dict[str, tuple[int, ...]] = {}
     for name, arm in arms.items():
-        fed = fed_by(name, arm, twins, pool)
-        if isinstance(fed, Structure):
+        made = fed_by(name, arm, twins, pool)
+        if not isinstance(made, Structure):
+            vectors[name] = made
+        elif made.words is not None:
+            words[name] = made.words
+        else:
             raise EditError(
                 f"{name!r} changes how a run is made up, so that it leaves no mediator to hold. "
-                "Pin what feeds vectors, and measure this one by battery."
+                "Pin what feeds vectors or says words, and measure this one by battery."
             )
-        made[name] = fed
-    return made
+    return vectors, words

@@ -136,14 +136,15 @@ def find_outcomes(
 def contrast(reasoner: Reasoner, pair: Pair) -> Contrast:
     """Return where the answers of a pair part in a model's tokens.
 
-    Each answer is closed by the end-of-turn token, so that one may be the beginning of the other.
+    Both begin with what the protocol opens an answer by. Each is closed by the end-of-turn token,
+    so that one may be the beginning of the other.
 
     Raises:
         SampleError: The tokenizer maps both answers to the same ids.
     """
-    tokenizer = reasoner.tokenizer
+    tokenizer, opening = reasoner.tokenizer, reasoner.protocol.answer_opening
     clean, reference = (
-        [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+        [*tokenizer.encode(opening + answer, add_special_tokens=False), tokenizer.eos_token_id]
         for answer in pair.answers
     )
     shared = next(

@@ -39,9 +39,18 @@ class Twins:
     reference: Trace
 
     @property
+    def imagined(self) -> bool:
+        """Whether both imagined, and words came to the mark after which the answer stands."""
+        return all(
+            trace.emitted
+            and not (trace.reasoner.protocol.in_words and trace.segments[-1].end is None)
+            for trace in self.said
+        )
+
+    @property
     def comparable(self) -> bool:
         """Whether both imagined, at the same positions."""
-        return all(trace.emitted for trace in self.said) and aligned(self.clean, self.reference)
+        return self.imagined and aligned(self.clean, self.reference)
 
 
 def twin_runs(
@@ -70,7 +79,12 @@ def twin_runs(
 
 
 def comparable(
-    reasoner: Reasoner, pairs: Sequence[Pair], at: str = "latents", track: Track = iter
+    reasoner: Reasoner,
+    pairs: Sequence[Pair],
+    at: str = "latents",
+    track: Track = iter,
+    *,
+    same_positions: bool = True,
 ) -> Iterator[Twins]:
     """Run pairs and leave out those whose runs cannot be patched into each other.
 
@@ -79,13 +93,14 @@ def comparable(
         pairs: Clean and reference samples.
         at: What is going to be patched, for the message.
         track: Wraps the pairs, to show progress.
+        same_positions: Whether segments must stand at the same positions; words need not.
 
     Raises:
         SampleError: None of the pairs can.
     """
     found = False
     for twins in twin_runs(reasoner, pairs, track):
-        if twins.comparable:
+        if twins.comparable or (twins.imagined and not same_positions):
             found = True
             yield twins
     if not found:

@@ -73,6 +73,8 @@ class Decoding:
         eos: Ids that end the run.
         last_prompt_id: The prompt's last id, which may be a start marker.
         force_start: Whether a start marker is forced at the first step, whatever the protocol says.
+        saying: Ids that stand at the first steps, whatever the model would say.
+        until_answer: Whether the run ends where its words do.
         imagine: Whether segments may open at all.
         end_vector: What `protocol.end_by_vector` names.
         read: Turns ids into text; needed where `protocol.answer_marks` end an imagination.
@@ -87,6 +89,8 @@ class Decoding:
     eos: frozenset[int]
     last_prompt_id: int | None = None
     force_start: bool = False
+    saying: tuple[int, ...] = ()
+    until_answer: bool = False
     imagine: bool = True
     end_vector: Float[Tensor, " d_model"] | None = None
     read: Callable[[list[int]], str] | None = None
@@ -129,6 +133,8 @@ class Decoding:
         """
         self.sampled.append(sampled)
         token = sampled if self._forced is None else self._forced
+        if len(self.ids) < len(self.saying):
+            token = self.saying[len(self.ids)]
         self._forced = None
         step = self._inside(token) if self._open else self._outside(token)
         if step.span == "latents":
@@ -143,6 +149,8 @@ class Decoding:
         """Say whether the last step ended the run, and why."""
         if not self.ids:
             return None
+        if self.until_answer and self.spans[-1] == "end":
+            return "eos"
         obeys_eos = not self._feeds_state or self.protocol.eos_inside == "stop"
         if self.ids[-1] in self.eos and obeys_eos:
             return "eos"
@@ -249,9 +257,21 @@ class Decoding:
                 self._forced = self.tokens.after_forced_end
             return Step(end, "end")
         if reason == "mark":
+            self._give_back_mark(token)
             segment.end = len(self.ids)
             return Step(token, "end")
         return self._outside(token)
+
+    def _give_back_mark(self, token: int) -> None:
+        """Take the mark's first tokens, and the blanks before it, out of the words it ends."""
+        assert self.read is not None
+        slots = self.segments[-1].slots
+        words = [self.ids[slot] for slot in slots]
+        said = self.read([*words, token])
+        at = min(said.index(mark) for mark in self.protocol.answer_marks if mark in said)
+        begins = len(said[:at].rstrip())
+        while slots and len(self.read(words[: len(slots) - 1])) >= begins:
+            self.spans[slots.pop()] = "end"
 
     def _near_end(self, rule: EndVector) -> bool:
         """Judge the vector that was consumed in this step: the state before it, once it is fed."""

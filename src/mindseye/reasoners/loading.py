@@ -24,7 +24,7 @@ from mindseye.reasoners.reasoner import Reasoner
 from mindseye.reasoners.recognition import Checkpoint, Recognised, fit, recognise
 from mindseye.reasoners.wiring import Knockout
 
-__all__ = ["load", "wrap"]
+__all__ = ["load", "locate", "wrap"]
 
 
 def load(
@@ -54,7 +54,7 @@ def load(
     name = str(source)
     if isinstance(protocol, str):
         preset(protocol)  # a name misspelt should not wait for the weights
-    folder, finish = _locate(name)
+    folder, finish = locate(name)
     manifest = _manifest(folder, options)
     found = _stock(name, folder, dtype, options)
     checkpoint = _checkpoint(found.processor, found.model.config, found.extras)
@@ -243,7 +243,7 @@ def _no_protocol(name: str, recognised: Recognised) -> ProtocolError:
     )
 
 
-def _locate(name: str) -> tuple[str, Callable[[Reasoner], Reasoner]]:
+def locate(name: str) -> tuple[str, Callable[[Reasoner], Reasoner]]:
     """Return the folder or hub id behind a name, and what is left to do once it is loaded.
 
     A scheme such as `organism:` belongs to whoever offers a loader of that name, which returns both

@@ -62,7 +62,7 @@ class LatentTokens:
 
 @dataclass(frozen=True, slots=True)
 class LatentProtocol:
-    """When a segment opens, what is fed inside it, when it ends, and what is shown meanwhile.
+    r"""When a segment opens, what is fed inside it, when it ends, and what is shown meanwhile.
 
     With the defaults: when the model emits `start`, the marker's own embedding is fed; from then on
     each step feeds the decoder's post-norm state of the step before, `n_slots` times, while `pad`
@@ -103,6 +103,10 @@ class LatentProtocol:
         flags: Whether the end of a segment is forgotten at the next one (`segment`) or outlives it
             (`run`), as in Mirage's loop, where later segments are neither counted nor ended.
         answer_marks: Texts that end an imagination written in words.
+        answers_from: Whether the answer follows the words with the `picture` in sight, or is given
+            from the `words` alone: they are put to the model again, without any picture.
+        answer_opening: What the model writes before its answer, such as `\boxed{`; it is fed
+            before an outcome is read. Empty after an answer mark, which is fed already.
         prompt: How a question is put.
         answers: Parsers of the answer, tried in this order (plug-ins of kind `answer`).
     """
@@ -131,6 +135,8 @@ class LatentProtocol:
     segments: Literal["many", "one"] = "one"
     flags: Literal["segment", "run"] = "segment"
     answer_marks: tuple[str, ...] = ()
+    answers_from: Literal["picture", "words"] = "picture"
+    answer_opening: str = ""
     prompt: PromptStyle = dataclasses.field(default_factory=PromptStyle)
     answers: tuple[str, ...] = ("whole",)
 
@@ -160,6 +166,11 @@ class LatentProtocol:
     def feeds_back(self) -> bool:
         """Whether latents are states fed back, instead of ordinary tokens."""
         return self.source != "token_embedding"
+
+    @property
+    def in_words(self) -> bool:
+        """Whether imagination is said in words, which an answer mark ends."""
+        return bool(self.answer_marks)
 
     def source_hook(self, n_layers: int) -> str | None:
         """Return the hook name whose activation is fed back; none for the post-norm state.
@@ -261,6 +272,10 @@ class LatentProtocol:
             (
                 self.feeds_back and not (bounded or self.end_by_token or self.end_by_vector),
                 "nothing ends a segment. Give it n_slots, end_by_token or end_by_vector.",
+            ),
+            (
+                self.answers_from == "words" and not self.answer_marks,
+                "its answer is given from words, but nothing ends them. Give it answer_marks.",
             ),
             (self.pad == (), "its pad is an empty tuple. Give it a pad, or none."),
             (

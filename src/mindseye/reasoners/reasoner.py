@@ -76,6 +76,7 @@ class Reasoner:
         max_new_tokens: int = 64,
         imagine: bool = True,
         force_start: bool = False,
+        saying: Sequence[int] = (),
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
         cache: Sequence[str] = (),
@@ -89,6 +90,8 @@ class Reasoner:
             imagine: Whether segments may open; without it the run is ordinary text.
             force_start: Whether the first token is a start marker, whatever the model would say.
                 The trace records it.
+            saying: Ids that are said first, whatever the model would say: do(Z) on words. What it
+                would have said stands in the trace's `sampled_ids`.
             sampling: How to draw tokens; greedily if left out.
             generator: Where a draw's seed comes from; needed with `sampling`.
             cache: Hook names or patterns to compute at once, instead of when first looked at.
@@ -97,7 +100,8 @@ class Reasoner:
 
         Raises:
             SampleError: The sample cannot be read, or is drawn from without a generator.
-            ProtocolError: A start is to be forced where the protocol has no start marker.
+            ProtocolError: A start is to be forced where the protocol has no start marker, or words
+                where latents are none; or imagination in words is wired.
             EditError: `cache` names a hook that the model does not have.
         """
         trace = self.run_batch(
@@ -105,6 +109,7 @@ class Reasoner:
             max_new_tokens=max_new_tokens,
             imagine=imagine,
             force_start=force_start,
+            saying=[saying] if saying else (),
             sampling=sampling,
             generator=generator,
             past_key_values=past_key_values,
@@ -120,14 +125,16 @@ class Reasoner:
         max_new_tokens: int = 64,
         imagine: bool = True,
         force_start: bool = False,
+        saying: Sequence[Sequence[int]] = (),
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
         past_key_values: bool = False,
     ) -> list[Trace]:
         """Run several samples as one left-padded batch; each row is what it would be alone.
 
-        Args are those of `run`. Rows draw with generators of their own, seeded from `generator` in
-        order, so that a batch draws what single runs in the same order would.
+        Args are those of `run`, but `saying` has one list per input. Rows draw with generators of
+        their own, seeded from `generator` in order, so that a batch draws what single runs in the
+        same order would.
 
         Raises:
             SampleError: A sample cannot be read, or the rows make no batch.
@@ -144,13 +151,25 @@ class Reasoner:
                 f"force_start was given, but protocol {self.protocol.name!r} has no start marker. "
                 "Leave it out, or use another protocol."
             )
-        asked: list[Asked] = []
-        for given in inputs:
-            settings = Settings(
-                max_new_tokens, imagine, force_start, sampling, _seed(sampling, generator)
+        if saying and not self.protocol.in_words:
+            raise ProtocolError(
+                f"saying was given, but the latents of protocol {self.protocol.name!r} are no "
+                "words. Leave it out, or load the model with protocol='text'."
             )
+        if self.wiring and self.protocol.in_words and imagine:
+            raise ProtocolError(
+                f"{self.name!r} imagines in words and has attention edges cut between spans, but "
+                "which words are the mark that ends them shows only afterwards. Cut edges in a "
+                "replay, or load it without wiring."
+            )
+        asked: list[Asked] = []
+        for given, words in zip(inputs, saying or [()] * len(inputs), strict=True):
+            drawn = _seed(sampling, generator)
+            settings = Settings(max_new_tokens, imagine, force_start, sampling, drawn, tuple(words))
             sample = given if isinstance(given, Sample) else PREPARED
             asked.append((sample, self._prompt(given), settings))
+        if self.protocol.answers_from == "words" and imagine:
+            return self._answer_from_words(asked, keep=past_key_values)
         return self._generate(asked, keep=past_key_values)
 
     @overload
@@ -276,10 +295,42 @@ class Reasoner:
             )
         return encode(self.processor, [given], self.protocol.prompt).to(self.model.device)
 
+    def _answer_from_words(self, asked: Sequence[Asked], *, keep: bool) -> list[Trace]:
+        """Have pictures described, unless the words are given, and answer without them.
+
+        Raises:
+            SampleError: Prepared inputs, whose picture cannot be taken away.
+        """
+        if any(sample is PREPARED for sample, _, _ in asked):
+            raise SampleError(
+                f"Protocol {self.protocol.name!r} answers without the picture, which cannot be "
+                "taken out of prepared inputs. Run it on samples."
+            )
+        told: list[Trace | None] = [None] * len(asked)
+        silent = [i for i, (_, _, settings) in enumerate(asked) if not settings.saying]
+        if silent:
+            written = self._generate([asked[i] for i in silent], until_answer=True)
+            for i, one in zip(silent, written, strict=True):
+                told[i] = one
+        blind = [
+            (
+                sample,
+                self._prompt(dataclasses.replace(sample, images=())),
+                settings if one is None else dataclasses.replace(settings, saying=_said(one)),
+            )
+            for one, (sample, _, settings) in zip(told, asked, strict=True)
+        ]
+        return [
+            dataclasses.replace(trace, description=one)
+            for one, trace in zip(told, self._generate(blind, keep=keep), strict=True)
+        ]
+
     @torch.no_grad()
-    def _generate(self, asked: Sequence[Asked], *, keep: bool = False) -> list[Trace]:
+    def _generate(
+        self, asked: Sequence[Asked], *, keep: bool = False, until_answer: bool = False
+    ) -> list[Trace]:
         """Run prompts as one batch."""
-        rows = [self._row(prompt, settings) for _, prompt, settings in asked]
+        rows = [self._row(prompt, settings, until_answer) for _, prompt, settings in asked]
         prompts = [
             _opened(prompt) if row.decoding.opened_by_prompt else prompt
             for row, (_, prompt, _) in zip(rows, asked, strict=True)
@@ -323,7 +374,7 @@ class Reasoner:
     def _source(self) -> str | None:
         return self.protocol.source_hook(len(self.architecture.blocks(self.model)))
 
-    def _row(self, prompt: Prompt, settings: Settings) -> Row:
+    def _row(self, prompt: Prompt, settings: Settings, until_answer: bool = False) -> Row:
         ids = prompt.input_ids[0].tolist()
         end_vector = self.protocol.end_by_vector
         vector = self.modules[end_vector.name] if end_vector else None
@@ -333,9 +384,11 @@ class Reasoner:
             self.eos,
             last_prompt_id=ids[-1],
             force_start=settings.force_start,
+            saying=settings.saying,
+            until_answer=until_answer,
             imagine=settings.imagine,
             end_vector=vector if isinstance(vector, Tensor) else None,
-            read=self.read if self.protocol.answer_marks else None,
+            read=self.read if self.protocol.in_words else None,
         )
         banned = () if settings.imagine else self.tokens.openers
         if settings.imagine and self.protocol.bans_end and self.tokens.end is not None:
@@ -366,6 +419,11 @@ def _seed(sampling: Sampling | None, generator: torch.Generator | None) -> int |
             "generator=torch.Generator().manual_seed(0), so that the draw can be repeated."
         )
     return int(torch.randint(2**62, (1,), generator=generator))
+
+
+def _said(trace: Trace) -> tuple[int, ...]:
+    """Return all that a run said."""
+    return tuple(trace.token_ids.tolist())
 
 
 def _opened(prompt: Prompt) -> Prompt:

@@ -12,6 +12,7 @@ from mindseye.reasoners.answers import parse_answer
 from mindseye.reasoners.decoding import Decoding, Opened
 from mindseye.reasoners.generation import Row
 from mindseye.reasoners.prompt import Prompt
+from mindseye.reasoners.spans import SPANS
 from mindseye.reasoners.stream import Stream, held
 from mindseye.reasoners.trace import KeysValues, Segment, Settings, Trace
 from mindseye.samples import Sample
@@ -44,6 +45,10 @@ def trace_of(
     n_pad = stream.prompt.embeds.shape[1] - n_prompt
     kept = slice(n_pad, n_pad + n_prompt + n_fed)
     embeds, device = stream.embeds[index, kept], stream.embeds.device
+    labels = stream.labels[index, kept].clone()
+    # Which words were an answer mark's shows only when it is complete, after they were fed.
+    for step, span in enumerate(decoding.spans[:n_fed]):
+        labels[n_prompt + step] = SPANS.index(span)
     text, closing = _said(reasoner, decoding)
     answer = parse_answer(
         closing,
@@ -57,7 +62,7 @@ def trace_of(
         prompt=prompt,
         token_ids=torch.tensor(decoding.ids, device=device),
         sampled_ids=torch.tensor(decoding.sampled, device=device),
-        labels=stream.labels[index, kept],
+        labels=labels,
         embeds=embeds,
         position_ids=stream.position_ids[:, index, kept],
         fed_is_latent=torch.tensor(
@@ -113,7 +118,7 @@ def _said(reasoner: Reasoner, decoding: Decoding) -> tuple[str, str]:
     """Return what the model said in words, and the part in which its answer is looked for."""
     if reasoner.tokenizer is None:
         return "", ""
-    in_words = bool(decoding.protocol.answer_marks)  # then the latents are words too
+    in_words = decoding.protocol.in_words  # then the latents are words too
     spoken = [
         (place, token)
         for place, (token, span) in enumerate(zip(decoding.ids, decoding.spans, strict=True))

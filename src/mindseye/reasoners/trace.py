@@ -73,6 +73,7 @@ class Settings:
         force_start: Whether the first token was a start marker without the model's choosing it.
         sampling: How tokens were drawn; none is greedily.
         seed: Of the run's own generator.
+        saying: Ids that were said first without the model's choosing them.
     """
 
     max_new_tokens: int = 64
@@ -80,6 +81,7 @@ class Settings:
     force_start: bool = False
     sampling: Sampling | None = None
     seed: int | None = None
+    saying: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,8 @@ class Trace:
         settings: What it was asked for.
         deepstack: Features that the first blocks add at image positions, as in `Prefill`.
         past_key_values: Keys and values of every position, by layer, if they were to be kept.
+        description: The run that saw the picture and wrote the words, where they were then put to
+            the model without it.
     """
 
     reasoner: Reasoner
@@ -128,6 +132,7 @@ class Trace:
     settings: Settings
     deepstack: tuple[Tensor, ...] = ()
     past_key_values: KeysValues | None = None
+    description: Trace | None = None
 
     @property
     def prompt_ids(self) -> Int[Tensor, " prompt"]:
@@ -158,6 +163,11 @@ class Trace:
     def fed_latents(self) -> Float[Tensor, "slots d_model"]:
         """The latents of all segments as the decoder received them."""
         return self._latents("fed")
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The visible ids at the slots of all segments: what was imagined, if it was in words."""
+        return tuple(id for segment in self.segments for id in segment.visible_ids)
 
     @property
     def latent_positions(self) -> Int[Tensor, " slots"]:
@@ -245,6 +255,60 @@ class Trace:
             embeds=self.embeds[kept],
             position_ids=(self.position_ids - taken.cumsum(dim=0))[:, kept],
             fed_is_latent=self.fed_is_latent[own],
+            past_key_values=None,
+        )
+
+    def with_words(self, ids: Sequence[int]) -> Trace:
+        """Return this run as if other words had stood in its segment, as many as there are.
+
+        Later positions move, in the sequence and in their rotary positions. As after `without`, it
+        is a run to recompute, not to read.
+
+        Args:
+            ids: What is said instead; may be empty.
+
+        Raises:
+            EditError: Its latents are no words, or stand in several segments or none.
+        """
+        if not self.reasoner.protocol.in_words or len(self.segments) != 1:
+            raise EditError(
+                f"Words were to be put into a run of protocol {self.reasoner.protocol.name!r} with "
+                f"{len(self.segments)} segments; expected one segment of words. Load the model "
+                "with protocol='text', and choose runs that imagined."
+            )
+        slots = self.latent_positions.tolist()
+        first, after = slots[0], slots[-1] + 1
+        words = torch.tensor(list(ids), dtype=torch.long, device=self.embeds.device)
+        steps = torch.arange(len(words), device=self.embeds.device)
+        more = len(words) - len(slots)
+        before, rest = first - self.n_prompt, after - self.n_prompt
+
+        def spliced(old: Tensor, new: Tensor) -> Tensor:
+            return torch.cat([old[:before], new, old[rest:]])
+
+        return dataclasses.replace(
+            self,
+            token_ids=spliced(self.token_ids, words),
+            sampled_ids=spliced(self.sampled_ids, words),
+            labels=torch.cat(
+                [
+                    self.labels[:first],
+                    torch.full_like(words, SPANS.index("latents")),
+                    self.labels[after:],
+                ]
+            ),
+            embeds=torch.cat(
+                [self.embeds[:first], self.reasoner.embed(words), self.embeds[after:]]
+            ),
+            position_ids=torch.cat(
+                [
+                    self.position_ids[:, :first],
+                    self.position_ids[:, first : first + 1] + steps,
+                    self.position_ids[:, after:] + more,
+                ],
+                dim=1,
+            ),
+            fed_is_latent=spliced(self.fed_is_latent, torch.ones_like(words).bool()),
             past_key_values=None,
         )
 

@@ -44,7 +44,11 @@ def feeding() -> list[str]:
 def told(name: str, given: Given) -> dict[str, Any]:
     """What a replacement must be told, beyond its defaults."""
     width = given.latents.shape[1]
-    must = {"constant": {"vectors": torch.ones(width)}, "slots": {"n": 2}}
+    must = {
+        "constant": {"vectors": torch.ones(width)},
+        "reimagined": {"after": "blank"},
+        "slots": {"n": 2},
+    }
     return must.get(name, {})
 
 

@@ -10,6 +10,7 @@ Start reading at `replacing`, the plug-in point; `constants` has the simplest on
 
 from mindseye.interventions.replacements.constants import (
     constant,
+    filler,
     first_repeat,
     global_mean,
     pad,
@@ -37,6 +38,7 @@ from mindseye.interventions.replacements.orders import (
     keep_one,
     shuffle,
 )
+from mindseye.interventions.replacements.reimagined import reimagined
 from mindseye.interventions.replacements.replacing import (
     Chosen,
     Replacement,
@@ -68,6 +70,7 @@ __all__ = [
     "constant",
     "donor",
     "erase",
+    "filler",
     "find_replacement",
     "first_repeat",
     "forced",
@@ -82,6 +85,7 @@ __all__ = [
     "noise",
     "oracle",
     "pad",
+    "reimagined",
     "removal",
     "replacement",
     "shared",

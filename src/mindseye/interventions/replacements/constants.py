@@ -8,9 +8,19 @@ from torch import Tensor
 
 from mindseye.errors import EditError, SampleError
 from mindseye.interventions.replacements.given import Given
-from mindseye.interventions.replacements.replacing import replacement
+from mindseye.interventions.replacements.replacing import Structure, replacement
 
-__all__ = ["constant", "first_repeat", "global_mean", "pad", "shared", "step_mean", "tiny", "zero"]
+__all__ = [
+    "constant",
+    "filler",
+    "first_repeat",
+    "global_mean",
+    "pad",
+    "shared",
+    "step_mean",
+    "tiny",
+    "zero",
+]
 
 
 @replacement("zero", carries="nothing", in_distribution="no")
@@ -124,6 +134,35 @@ def pad(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]
             "Use zero or step_mean."
         )
     id = torch.tensor([reasoner.tokens.pad], device=given.latents.device)
+    return reasoner.embed(id).detach().to(given.latents).expand_as(given.latents)
+
+
+@replacement("filler", carries="nothing", in_distribution="partly")
+def filler(
+    given: Given, *, token: str = ".", rng: torch.Generator
+) -> Float[Tensor, "slots d_model"] | Structure:
+    """Feed the embedding of one ordinary token at every slot, or say it once per word.
+
+    Args:
+        given: The run.
+        token: What is said; one token of the model.
+        rng: Not used.
+
+    Raises:
+        EditError: It is not one token.
+
+    Source: Pfau et al. 2024, arXiv 2404.15758, on filler tokens.
+    """
+    reasoner = given.trace.reasoner
+    ids = reasoner.tokenizer.encode(token, add_special_tokens=False)
+    if len(ids) != 1:
+        raise EditError(
+            f"filler got token={token!r}, which is {len(ids)} tokens of {reasoner.name!r}; "
+            "expected one, such as a full stop."
+        )
+    if given.in_words:
+        return Structure(words=tuple(ids) * len(given.latents))
+    id = torch.tensor(ids, device=given.latents.device)
     return reasoner.embed(id).detach().to(given.latents).expand_as(given.latents)
 
 

@@ -24,11 +24,13 @@ class Run:
         id: Of its sample.
         answer: The gold answer.
         fed: What its decoder received.
+        words: The visible ids there.
     """
 
     id: str
     answer: str
     fed: Float[Tensor, "slots d_model"]
+    words: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,12 @@ class Pool:
             SampleError: None of them imagined.
         """
         runs = tuple(
-            Run(trace.sample.id, trace.sample.answer, trace.fed_latents.detach().clone())
+            Run(
+                trace.sample.id,
+                trace.sample.answer,
+                trace.fed_latents.detach().clone(),
+                trace.words,
+            )
             for trace in traces
             if len(trace.latent_positions)
         )
@@ -113,6 +120,11 @@ class Given:
     def id(self) -> str:
         """Of the sample."""
         return self.trace.sample.id
+
+    @property
+    def in_words(self) -> bool:
+        """Whether the run imagined in words, for which others of any number can be said."""
+        return self.trace.reasoner.protocol.in_words
 
     @property
     def others(self) -> tuple[Run, ...]:

@@ -12,7 +12,7 @@ from mindseye.errors import EditError
 from mindseye.interventions.asking import check_range
 from mindseye.interventions.replacements.given import Given
 from mindseye.interventions.replacements.noises import gaussian
-from mindseye.interventions.replacements.replacing import replacement
+from mindseye.interventions.replacements.replacing import Structure, replacement
 from mindseye.reasoners.spans import positions
 
 __all__ = ["Fill", "keep_attended", "keep_half", "keep_one", "shuffle"]
@@ -22,8 +22,8 @@ Fill = Literal["noise", "zero", "mean"]
 
 
 @replacement("shuffle", carries="own", in_distribution="partly", keeps=("vectors", "mean"))
-def shuffle(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
-    """Feed the run's own latents in another order; one slot alone stays as it is.
+def shuffle(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"] | Structure:
+    """Feed the run's own latents, or say its words, in another order; one alone stays as it is.
 
     Args:
         given: The run.
@@ -33,6 +33,8 @@ def shuffle(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_mod
     order = torch.randperm(len(own), generator=rng)
     while len(own) > 1 and bool((order == torch.arange(len(own))).all()):
         order = torch.randperm(len(own), generator=rng)
+    if given.in_words:
+        return Structure(words=tuple(given.trace.words[place] for place in order.tolist()))
     return own[order.to(own.device)]
 
 

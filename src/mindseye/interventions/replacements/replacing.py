@@ -32,7 +32,7 @@ or what the sample's annotations know."""
 Keeps = Literal["norms", "vectors", "mean"]
 """What stays: the norm of every vector; that each is one of a run's own; the mean over slots."""
 
-Needs = Literal["pool", "twin", "outcome", "region", "helper"]
+Needs = Literal["pool", "twin", "outcome", "region", "helper", "words"]
 
 Slots = Sequence[int] | str | None
 """Which slots: numbers from 0, or a text such as `0-2+5`; all, if none."""
@@ -49,11 +49,13 @@ class Structure:
         removed: Positions taken out, later ones moving up.
         n_slots: The sample is run again with so many latents in each segment.
         forced: The sample is run again with a segment opened at once.
+        words: Ids that are said instead of the run's own words, as many as there are.
     """
 
     removed: Int[Tensor, " removed"] | None = None
     n_slots: int | None = None
     forced: bool = False
+    words: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +122,7 @@ class Replacement(Declared):
             "outcome": given.outcome is not None,
             "region": bool(sample.regions),
             "helper": sample.helper is not None,
+            "words": given.in_words,
         }
         if not len(given.latents):
             raise SampleError(
@@ -334,4 +337,5 @@ _ADVICE: Mapping[Needs, tuple[str, str]] = {
     "outcome": ("an outcome to differentiate", "Use it within an experiment, such as battery."),
     "region": ("a region", "Choose samples whose task knows where to look."),
     "helper": ("a helper image", "Choose samples whose task knows one."),
+    "words": ("imagination in words", "Load the model with protocol='text'."),
 }

@@ -15,13 +15,15 @@ __all__ = ["forced", "identity", "markers_only", "removal", "slots", "slots_only
 
 
 @replacement("identity", carries="own", in_distribution="yes", keeps=("norms", "vectors", "mean"))
-def identity(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"]:
-    """Feed the run's own latents again: the arm that must change nothing.
+def identity(given: Given, *, rng: torch.Generator) -> Float[Tensor, "slots d_model"] | Structure:
+    """Feed the run's own latents, or say its words, again: the arm that must change nothing.
 
     Args:
         given: The run.
         rng: Not used.
     """
+    if given.in_words:
+        return Structure(words=given.trace.words)
     return given.latents.clone()
 
 
