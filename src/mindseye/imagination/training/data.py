@@ -160,7 +160,8 @@ def _as_image(source: ImageSource) -> str | Image.Image:
 def _taught(recipe: Recipe) -> tuple[str, ...]:
     if recipe.imagination == "text":
         return (recipe.imagination_column,)
-    return ("helper",) if recipe.latent.needs_helper else ()
+    helped = recipe.imagination == "latent" and recipe.latent.needs_helper
+    return ("helper",) if helped else ()
 
 
 def _check_texts(rows: Any, recipe: Recipe) -> None:

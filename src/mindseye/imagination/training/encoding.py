@@ -9,7 +9,7 @@ turn, and renders prompts in its own way. Ours asks exactly as a reasoner does a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,10 +34,12 @@ _SENTINEL = "\ue000said\ue001"
 
 @dataclass(frozen=True, slots=True)
 class TextCollator:
-    """Makes a right-padded batch of prompt, imagination and answer.
+    """Makes a right-padded batch of prompt, imagination (if it is in words) and answer.
 
     Each token belongs to the part in which it begins; the answer's runs from the line break before
-    its mark to the end of turn.
+    its mark to the end of turn. Where answers are given from words alone, an item makes two rows:
+    one with the picture that ends with the mark, and one without it, in which the words are given
+    and only the answer is taught.
 
     Attributes:
         processor: The model's processor, or its tokenizer if it reads text only.
@@ -56,8 +58,12 @@ class TextCollator:
             SampleError: A row cannot be shown to this model.
         """
         samples = [to_sample(row, self.recipe) for row in rows]
+        if self.recipe.answers_from == "words":
+            said = [turn for sample in samples for turn in self.two_turns(sample)]
+            samples = [s for each in samples for s in (each, replace(each, images=()))]
+        else:
+            said = [self.completion(sample) for sample in samples]
         prompt = encode(self.processor, samples, self.recipe.prompt)
-        said = [self.completion(sample) for sample in samples]
         asked = [mask.bool() for mask in prompt.attention_mask]
         ids = [
             torch.cat([row[kept], words])
@@ -84,15 +90,33 @@ class TextCollator:
             batch[name] = feature
         return batch
 
+    def two_turns(self, sample: Sample) -> list[tuple[Int[Tensor, " said"], Int[Tensor, " said"]]]:
+        """Return what should be said to the picture, and what without it, with the parts."""
+        opening, ending, _ = ANSWER_FORMATS[self.recipe.answer_format]
+        words = _plain(sample.imagination or "", sample, self.processor)
+        answer = _plain(sample.answer, sample, self.processor)
+        told = f"{words}\n{opening}"
+        # As at run time: the words as they were told, and then the answer.
+        given, _ = _tokenize(self.processor, told, answer_from=0)
+        answered, parts = _tokenize(
+            self.processor, f"{answer}{ending}{self.closing}", answer_from=0
+        )
+        return [
+            _tokenize(self.processor, f"{told}{self.closing}", answer_from=len(words)),
+            (torch.cat([given, answered]), torch.cat([torch.zeros_like(given), parts])),
+        ]
+
     def completion(self, sample: Sample) -> tuple[Int[Tensor, " said"], Int[Tensor, " said"]]:
         """Return the ids of what the model should say, and the part of each."""
-        opening, ending = ANSWER_FORMATS[self.recipe.answer_format]
-        imagination = _plain(sample.imagination or "", sample, self.processor)
+        opening, ending, _ = ANSWER_FORMATS[self.recipe.answer_format]
+        words, gap = "", ""
+        if self.recipe.imagination == "text":
+            words, gap = _plain(sample.imagination or "", sample, self.processor), "\n"
         answer = _plain(sample.answer, sample, self.processor)
         return _tokenize(
             self.processor,
-            f"{imagination}\n{opening}{answer}{ending}{self.closing}",
-            answer_from=len(imagination),
+            f"{words}{gap}{opening}{answer}{ending}{self.closing}",
+            answer_from=len(words),
         )
 
 
@@ -127,7 +151,7 @@ class LatentCollator:
 
     def completion(self, sample: Sample) -> Int[Tensor, " said"]:
         """Return the ids of what the model should say after its latents."""
-        opening, ending = ANSWER_FORMATS[self.recipe.answer_format]
+        opening, ending, _ = ANSWER_FORMATS[self.recipe.answer_format]
         answer = _plain(sample.answer, sample, self.processor)
         text = f"{opening}{answer}{ending}{self.closing}"
         return _tokenize(self.processor, text, answer_from=0)[0]

@@ -11,6 +11,7 @@ from mindseye.errors import ModelError, first_line
 from mindseye.imagination.training.latents import add_markers
 from mindseye.imagination.training.recipe import Recipe
 from mindseye.reasoners.architectures import architecture_of
+from mindseye.reasoners.loading import locate
 from mindseye.reasoners.processor import load_processor
 
 __all__ = ["adapter_config", "freeze_vision", "load_base"]
@@ -56,16 +57,17 @@ def _load(recipe: Recipe) -> tuple[Any, Any]:
     """
     # A frozen base needs no master weights; what is trained is kept in fp32.
     half = recipe.precision == "bf16" and recipe.tuning == "lora"
+    name, _ = locate(recipe.model)
     try:
-        config = transformers.AutoConfig.from_pretrained(recipe.model, revision=recipe.revision)
+        config = transformers.AutoConfig.from_pretrained(name, revision=recipe.revision)
         stock = getattr(transformers, architecture_of(config.model_type).auto_class)
         model = stock.from_pretrained(
-            recipe.model,
+            name,
             revision=recipe.revision,
             dtype=torch.bfloat16 if half else torch.float32,
             use_safetensors=True,
         )
-        processor = load_processor(recipe.model, config, revision=recipe.revision)
+        processor = load_processor(name, config, revision=recipe.revision)
     except ModelError:
         raise
     except Exception as fault:  # a broken checkpoint fails in as many ways as it has files

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,10 +17,29 @@ from mindseye.reasoners.presets import protocol as preset
 from mindseye.reasoners.prompt import PromptStyle
 from mindseye.reasoners.protocols import LatentProtocol
 
-__all__ = ["ANSWER_FORMATS", "ORIGINS", "PAPER", "LatentPlan", "Recipe"]
+__all__ = ["ANSWER_FORMATS", "ORIGINS", "PAPER", "AnswerFormat", "LatentPlan", "Recipe"]
 
-ANSWER_FORMATS = {"boxed": ("\\boxed{", "}"), "answer_tag": ("<answer>", "</answer>")}
-"""What stands around an answer. The opening is also the mark that ends imagination at run time."""
+
+class AnswerFormat(NamedTuple):
+    """How an answer is written.
+
+    Attributes:
+        opening: What stands before it; also the mark that ends imagination in words.
+        ending: What stands after it.
+        parser: The `answer` plug-in that reads it.
+    """
+
+    opening: str
+    ending: str
+    parser: str
+
+
+ANSWER_FORMATS = {
+    "boxed": AnswerFormat("\\boxed{", "}", "boxed"),
+    "answer_tag": AnswerFormat("<answer>", "</answer>", "answer_tag"),
+    "hash": AnswerFormat("#", "", "after_hash"),
+    "plain": AnswerFormat("", "", "whole"),
+}
 
 _MARKERS = ("<|latent_start|>", "<|latent_pad|>", "<|latent_end|>")
 
@@ -69,16 +88,21 @@ class Recipe:
     """All it takes to repeat a training run, given the data. `ORIGINS` says whose choice each is.
 
     Attributes:
-        model: Hub id or folder of the model to start from.
+        model: Hub id or folder of the model to start from, or a name such as `organism:base`.
         revision: Its revision on the hub; none is the newest.
-        imagination: Whether the model learns to imagine in words or in latents.
+        imagination: Whether the model learns to imagine in words, in latents, or not at all: to
+            answer at once, the control that has seen the same data.
         imagination_column: Column that holds the words. The paper's ablation without rewriting is
             another column, such as the one with a bare `<think_image>`.
+        answers_from: Whether the answer follows the words with the `picture` in sight; or is given
+            from the `words` alone, by a second pass without the picture: caption, then answer.
+            Both passes are trained together, and of one model.
         keep_column: Boolean column that says which items to train on. The ablation without
             filtering is none (or another folder); a latent run on the same subset names the same.
         system: System turn; none leaves it to the chat template.
         instruction: Text after every question.
-        answer_format: What stands around the answer: `boxed` or `answer_tag`.
+        answer_format: What stands around the answer: `boxed`, `answer_tag`, `hash` (`#7`), or
+            nothing (`plain`, which says not where words end).
         imagination_weight: Weight of each imagination token's cross-entropy.
         answer_weight: Weight of each answer token's, from the mark to the end of turn.
         tuning: All weights, or a LoRA adapter.
@@ -113,12 +137,13 @@ class Recipe:
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
     revision: str | None = None
-    imagination: Literal["text", "latent"] = "text"
+    imagination: Literal["text", "latent", "none"] = "text"
     imagination_column: str = "imagination"
+    answers_from: Literal["picture", "words"] = "picture"
     keep_column: str | None = None
     system: str | None = None
     instruction: str = ""
-    answer_format: Literal["boxed", "answer_tag"] = "boxed"
+    answer_format: Literal["boxed", "answer_tag", "hash", "plain"] = "boxed"
     imagination_weight: float = 1.0
     answer_weight: float = 1.0
     tuning: Literal["full", "lora"] = "full"
@@ -166,19 +191,19 @@ class Recipe:
     @property
     def protocol(self) -> LatentProtocol:
         """How the trained model imagines; its folder's manifest."""
+        written = ANSWER_FORMATS[self.answer_format]
+        said: dict[str, Any] = {"prompt": self.prompt, "answers": (written.parser,)}
         if self.imagination == "text":
-            marks = (ANSWER_FORMATS[self.answer_format][0],)
-            answers = (self.answer_format,)
-            return preset("text", answer_marks=marks, prompt=self.prompt, answers=answers)
+            said |= {"answer_marks": (written.opening,), "answers_from": self.answers_from}
+            return preset("text", **said)
+        said["answer_opening"] = written.opening
+        if self.imagination == "none":
+            return LatentProtocol(
+                name="direct", source="token_embedding", visible="sampled", **said
+            )
         start, pad, end = _MARKERS
         return LatentProtocol(
-            start,
-            pad,
-            end,
-            n_slots=self.latent.n_slots,
-            trigger=self.latent.trigger,
-            prompt=self.prompt,
-            answers=(self.answer_format,),
+            start, pad, end, n_slots=self.latent.n_slots, trigger=self.latent.trigger, **said
         )
 
     def steps(self, n_items: int) -> int:
@@ -256,6 +281,11 @@ class Recipe:
             (not self.learning_rate > 0, f"learning_rate={self.learning_rate}; expected above 0."),
             (not self.epochs > 0, f"epochs={self.epochs}; expected above 0."),
             (self.max_steps is not None and self.max_steps < 1, "max_steps must be at least 1."),
+            (self.imagination != "text" and self.answers_from == "words", "answers are given from "
+             "words, but it imagines in none. Set imagination to 'text'."),
+            (self.imagination == "text" and not ANSWER_FORMATS[self.answer_format].opening,
+             f"answer_format={self.answer_format!r} leaves nothing to end the words by. Choose "
+             "boxed, answer_tag or hash."),
             (self.held_out < 0, f"held_out={self.held_out}; expected 0 or more items."),
             (not self.max_grad_norm > 0, "max_grad_norm must be above 0."),
             (not 0 <= self.latent.copy_share <= 1, "latent.copy_share is a share, from 0 to 1."),
@@ -283,6 +313,7 @@ ORIGINS: Mapping[str, str] = {
     "revision": _OURS,
     "imagination": _PAPER,
     "imagination_column": _OURS,
+    "answers_from": "ours: the paper's answers see the picture",
     "keep_column": _OURS,
     "system": "ours: the template's own, which is Monet's line for Qwen2.5-VL",
     "instruction": _OURS,

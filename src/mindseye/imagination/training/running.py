@@ -207,6 +207,12 @@ def build_trainer(recipe: Recipe, rows: Any, kept_back: Any, out: Path, until: i
             "once per forward pass; latents take one per slot within it. Launch with ddp.yaml or "
             "zero2.yaml."
         )
+    if recipe.answers_from == "words" and kept_back is not None and trainer.is_sharded():
+        raise EngineError(
+            "Answers without the picture were to be scored on sharded weights (FSDP or ZeRO-3), "
+            "which our decoding loop cannot gather. Launch with ddp.yaml or zero2.yaml, or set "
+            "held_out to 0."
+        )
     return trainer
 
 

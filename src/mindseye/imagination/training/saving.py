@@ -9,6 +9,7 @@ from typing import Any
 
 from mindseye.imagination.training.loading import load_base
 from mindseye.imagination.training.recipe import Recipe
+from mindseye.reasoners.loading import locate
 from mindseye.reasoners.manifest import Manifest
 
 __all__ = ["save_result"]
@@ -35,7 +36,7 @@ def save_result(trainer: Any, recipe: Recipe, out: Path) -> None:
     if recipe.tuning == "lora":
         _save_tuned(trainer, recipe, weights, out)
     trainer.processing_class.save_pretrained(out)
-    _keep_video_part(Path(recipe.model), out)
+    _keep_video_part(Path(locate(recipe.model)[0]), out)
     Manifest(recipe.protocol).save(out)
     recipe.save(out / "recipe.json")
 

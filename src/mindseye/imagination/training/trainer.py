@@ -180,7 +180,7 @@ class ImaginationTrainer(SFTTrainer):
     def _items(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return a micro-batch's loss weights, summed, and its rows."""
         weights = (self.recipe.imagination_weight, self.recipe.answer_weight)
-        if self.recipe.imagination == "text":
+        if self.recipe.imagination != "latent":
             tokens = token_weights(inputs["parts"][:, 1:], *weights).sum()
         else:
             tokens = weights[1] * (inputs["labels"] != IGNORED).sum()
@@ -197,8 +197,10 @@ class ImaginationTrainer(SFTTrainer):
     def _count(
         self, name: str, totals: Float[Tensor, " batch"], counts: Shaped[Tensor, " batch"]
     ) -> None:
-        """Add up a loss and the tokens it is over, row by row."""
+        """Add up a loss and the tokens it is over, item by item."""
         rows: Any = torch.stack([totals.detach().float(), counts.to(totals.device).float()], dim=1)
+        if self.recipe.answers_from == "words":  # an item has two rows
+            rows = rows.unflatten(0, (-1, 2)).sum(dim=1)
         if not self.model.training:
             name = f"eval_{name}"
             # Without the rows that are repeated to give every process as many.
