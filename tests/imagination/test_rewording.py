@@ -372,3 +372,11 @@ def test_adversarial_words_of_the_task_through_a_battery(ours, pairs):
             for logits in [stock(ours, pair.clean, ids_of(ours, f"{text}{MARK}"))[-1]]
         ]
         assert min(abs(value - each) for each in values) < 1e-9
+
+
+@model
+def test_whoever_asks_need_not_be_hashable(spoken):
+    class Plain(Stub):
+        __hash__ = None
+
+    assert said("adversarial", spoken, by=Plain("It is a 4.")) == "It is a 4."

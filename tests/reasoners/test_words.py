@@ -253,6 +253,13 @@ def test_words_cannot_be_said_where_latents_are_none(reasoner, pair):
 
 
 @model
+def test_edges_cannot_be_cut_before_it_is_known_where_words_end(ours, pair):
+    wired = replace(ours, wiring=(Knockout("post", "prefix"),))
+    with pytest.raises(ProtocolError, match="which words are the mark that ends them shows only"):
+        wired.run(pair.clean)
+
+
+@model
 def test_a_sampled_run_draws_on_after_what_was_said(ours, pair):
     """What is said costs as many draws as it is long, so that a run told its own words goes on."""
 

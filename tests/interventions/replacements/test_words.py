@@ -202,6 +202,13 @@ def test_reimagined_latents_must_be_as_many(given):
         find_replacement(AFTER)(replace(given, trace=replace(given.trace, reasoner=free)))
 
 
+def test_reimagined_refuses_a_run_that_never_ends_its_words(folder, spoken):
+    endless = speaker(reader(folder), lambda sample: sample.imagination)
+    run = replace(spoken.trace, reasoner=endless)
+    with pytest.raises(SampleError, match="did not finish imagining"):
+        find_replacement(AFTER)(replace(spoken, trace=run))
+
+
 @pytest.mark.parametrize("name", ["paraphrase", "attribute", "adversarial"])
 def test_latents_cannot_be_said_otherwise(given, name):
     with pytest.raises(SampleError, match=f"'{name}' needs imagination in words.*protocol='text'"):
