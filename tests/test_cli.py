@@ -14,6 +14,7 @@ from PIL import Image
 
 import mindseye as me
 from mindseye import cli
+from mindseye.imagination.training import PAPER, Trained
 from mindseye.organisms import DESIGNS, weights_of
 
 pytestmark = pytest.mark.model
@@ -435,3 +436,37 @@ def test_a_training_that_cannot_begin_says_why(run, tmp_path, recipe, message):
     code, _, said = run("capimagine", "train", path)
     assert code == 2
     assert message in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [("lr=1", "was given with 'lr'"), ("learning_rate", "--set got 'learning_rate'")],
+)
+def test_a_field_that_cannot_be_set_says_why(run, said, message):
+    code, _, told = run("capimagine", "train", "paper", "--set", said)
+    assert code == 2
+    assert message in " ".join(told.split())
+
+
+def test_fields_of_a_recipe_are_set_on_the_command_line(run, monkeypatch):
+    plans = []
+
+    def dry_run(plan):
+        plans.append(plan)
+        return Trained(Path(), 3, 3, None, ())
+
+    monkeypatch.setattr("mindseye.imagination.training.dry_run", dry_run)
+    changes = (
+        *("imagination=latent", "gradient_checkpointing=false"),
+        *("learning_rate=2e-5", "keep_column=kept"),
+    )
+    sets = [part for change in changes for part in ("--set", change)]
+    assert run("capimagine", "train", "paper", "--dry-run", *sets)[0] == 0
+    (plan,) = plans
+    assert plan == dataclasses.replace(
+        PAPER,
+        imagination="latent",
+        gradient_checkpointing=False,
+        learning_rate=2e-5,
+        keep_column="kept",
+    )

@@ -119,6 +119,10 @@ def train(
     try_out: Annotated[
         bool, typer.Option("--dry-run", help="Take 3 steps with a small random model.")
     ] = False,
+    changed: Annotated[
+        list[str],
+        typer.Option("--set", help="A field of the recipe, as imagination=latent; repeat it."),
+    ] = [],  # noqa: B006  typer reads it once
     anew: Annotated[bool, typer.Option("--anew", help="Remove checkpoints in the folder.")] = False,
 ) -> None:
     """Train a model to imagine in words as a recipe says; call again to resume.
@@ -131,6 +135,7 @@ def train(
     from mindseye.report import check_writable
 
     plan = PAPER if recipe == "paper" else Recipe.load(Path(recipe))
+    plan = Recipe.from_dict(plan.to_dict() | dict(map(_field, changed)))
     console = Console()
     if try_out:
         found = dry_run(plan)
@@ -151,6 +156,27 @@ def train(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _field(said: str) -> tuple[str, Any]:
+    """Return a recipe's field and its value, JSON where it is JSON.
+
+    Raises:
+        ModelError: Something without an equals sign.
+    """
+    import json
+
+    from mindseye.errors import ModelError
+
+    name, equals, value = said.partition("=")
+    if not equals:
+        raise ModelError(
+            f"--set got {said!r}; expected a field and a value, such as learning_rate=1e-5."
+        )
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _given(data: str, split: str) -> Any:
