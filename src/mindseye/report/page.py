@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from mindseye.errors import MindseyeError
 from mindseye.report.output import FILES, write_whole
 from mindseye.report.readings import WORDS, latents_view
+from mindseye.report.rendering import assets, template, versions
 from mindseye.report.view import VERDICTS, ReasonerView, view
 from mindseye.studies import Audit
 
@@ -32,7 +25,6 @@ _PAIRS_NOTE = (
     "A minimal pair changes one detail of the image, and with it the answer; "
     "a placebo pair changes one that leaves the answer as it is."
 )
-_PACKAGES = ("mindseye", "torch", "transformers")
 
 
 def write_report(
@@ -60,7 +52,7 @@ def write_report(
     """
     _check_names(audits)
 
-    provenance = {"versions": {name: version(name) for name in _PACKAGES}, "seed": seed}
+    provenance = {"versions": versions(), "seed": seed}
     found = {audit.name: audit.summary() for audit in audits}
     summary = {"schema_version": SCHEMA_VERSION, **provenance, "reasoners": found}
     contents = (
@@ -112,60 +104,23 @@ def _replacements(audits: Sequence[Audit]) -> pd.DataFrame:
 
 def _render(audits: Sequence[Audit], pairs_note: str, provenance: dict[str, Any]) -> str:
     reasoners: list[ReasonerView] = [view(audit, f"r{i}") for i, audit in enumerate(audits)]
-    return _template("report.html.j2").render(
+    return template("report.html.j2").render(
         reasoners=reasoners,
         levels=list(dict.fromkeys(d.level for r in reasoners for d in r.diagrams)),
         verdicts=VERDICTS,
         policies=list(dict.fromkeys(r.policy for r in reasoners)),
         pairs_note=pairs_note,
         provenance=provenance,
-        **_assets(),
+        **assets(),
     )
 
 
 def _render_latents(audits: Sequence[Audit], provenance: dict[str, Any]) -> str:
     views = [latents_view(audit, f"r{i}") for i, audit in enumerate(audits)]
-    return _template("latents.html.j2").render(
+    return template("latents.html.j2").render(
         reasoners=[each for each in views if each is not None],
         words=WORDS,
         verdicts=VERDICTS,
         provenance=provenance,
-        **_assets(),
+        **assets(),
     )
-
-
-def _assets() -> dict[str, Any]:
-    """Return the style and the scripts of a page, with what its content policy knows these by."""
-    scripts = [_script(get_plotlyjs()), _script(_shipped("report.js"))]
-    return {
-        "style": Markup(_shipped("report.css")),
-        "scripts": scripts,
-        "hashes": [_hash(script) for script in scripts],
-    }
-
-
-@functools.cache
-def _template(name: str) -> Any:
-    environment = Environment(
-        loader=PackageLoader("mindseye.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
-
-
-def _shipped(name: str) -> str:
-    return files("mindseye.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _script(text: str) -> Markup:
-    """Mark our own script as safe, with the line ends that a browser hashes."""
-    return Markup(text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _hash(script: Markup) -> str:
-    """Return what the page's content policy knows a script by; no other script may run."""
-    digest = hashlib.sha256(str(script).encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
