@@ -7,7 +7,7 @@ import torch
 
 import mindseye as me
 from mindseye.engine import contrast
-from mindseye.engine.words import WORDS, run_saying, with_words, word_cells
+from mindseye.engine.words import WORDS, runs_saying, with_words, word_cells
 from mindseye.errors import EditError, SampleError
 from mindseye.readouts import logit_difference
 from mindseye.tasks.digits import Digits
@@ -109,14 +109,14 @@ def test_several_places_are_read_along_what_is_fed(uneven, pairs):
 
 def test_a_run_that_says_other_words_ends_them_by_its_own_mark(uneven, pairs):
     clean, other = twins_of(uneven, pairs[0]).said
-    run = run_saying(clean, other.words)
+    (run,) = runs_saying(clean, other.words)
     assert run.words == other.words
     assert run.sample is clean.sample
     said = ids_of(uneven, lopsided(pairs[0].reference))
     assert run.token_ids[: len(said)].tolist() == said
     wanted = stock(uneven, pairs[0].clean, run.token_ids[:-1].tolist())
     torch.testing.assert_close(run.logits, wanted, **EXACT)
-    itself = run_saying(clean, clean.words)
+    (itself,) = runs_saying(clean, clean.words)
     assert torch.equal(itself.token_ids, clean.token_ids)
 
 
@@ -230,7 +230,7 @@ def test_outcomes_along_the_whole_answer_and_of_runs_are_measured_too(uneven, pa
         )
         both = twins_of(uneven, pair)
         run = rows.loc[(pair.id, "parsed answer")]
-        crossed = run_saying(both.said[0], both.said[1].words)
+        (crossed,) = runs_saying(both.said[0], both.said[1].words)
         assert run["answer_10"] == crossed.answer
         assert run["answer_11"] == both.said[0].answer
 
@@ -319,7 +319,7 @@ def test_closed_loop_the_sample_is_answered_from_other_words(uneven, pairs):
     assert (rows["loop"] == "closed").all()
     for pair in pairs:
         clean, other = twins_of(uneven, pair).said
-        run = run_saying(clean, other.words)
+        (run,) = runs_saying(clean, other.words)
         row = rows.loc[(pair.id, "twin")]
         assert (row["level"], row["answer"], row["parsed"]) == (WORDS, run.answer, run.parsed)
         assert row["emitted"]

@@ -34,7 +34,7 @@ from mindseye.engine import (
 )
 from mindseye.engine.lengths import LENGTH, length_cells
 from mindseye.engine.levels import tail_start
-from mindseye.engine.words import WORDS, run_saying, with_words, word_cells
+from mindseye.engine.words import WORDS, runs_saying, with_words, word_cells
 from mindseye.errors import EditError
 from mindseye.reasoners import Knockout, Reasoner
 
@@ -124,7 +124,8 @@ def _at_words(twins: Twins, asked: Asked, words: Mapping[str, Sequence[int]]) ->
     runs = None
     if any(reads(outcome) == "run" for outcome in asked.outcomes.values()):
         said = twins.said[::-1]
-        runs = {cell: run_saying(said[x], said[z].words) for cell, (x, z) in CELLS.items()}
+        told = [runs_saying(own, *(other.words for other in said)) for own in said]
+        runs = {cell: told[x][z] for cell, (x, z) in CELLS.items()}
     rows = cell_rows(cells, score, place) + run_rows(runs, asked, twins)
     y = {row["outcome"]: matrix(row) for row in rows}
     pinned = [

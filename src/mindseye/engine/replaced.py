@@ -18,7 +18,7 @@ from mindseye.engine.levels import LEVELS, tail_start
 from mindseye.engine.measuring import measure
 from mindseye.engine.pins import pinned
 from mindseye.engine.twins import Twins
-from mindseye.engine.words import WORDS, run_saying
+from mindseye.engine.words import WORDS, runs_saying
 from mindseye.errors import SampleError
 from mindseye.interventions.replacements import Chosen, Familiarity, Structure
 from mindseye.reasoners import Edit, Trace
@@ -165,10 +165,11 @@ class _Job:
     def said_again(self) -> list[dict[str, Any]]:
         """Let the clean sample be answered from other words."""
         clean = self.twins.said[0]
+        runs = runs_saying(clean, *self.said.values())
         return [
             row
-            for name, words in self.said.items()
-            for row in self._of_run(name, WORDS, run_saying(clean, words), clean)
+            for name, run in zip(self.said, runs, strict=True)
+            for row in self._of_run(name, WORDS, run, clean)
         ]
 
     def run_again(self) -> list[dict[str, Any]]:

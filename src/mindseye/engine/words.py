@@ -14,7 +14,7 @@ from mindseye.engine.twins import Twins
 from mindseye.reasoners import Trace
 from mindseye.reasoners.spans import positions
 
-__all__ = ["WORDS", "run_saying", "with_words", "word_cells"]
+__all__ = ["WORDS", "runs_saying", "with_words", "word_cells"]
 
 WORDS = "words"
 """The level at which words are exchanged as words: read anew, in runs of unequal lengths too."""
@@ -61,18 +61,18 @@ def with_words(
     return _read(trace.with_words(words), read)
 
 
-def run_saying(trace: Trace, words: Sequence[int]) -> Trace:
+def runs_saying(trace: Trace, *each: Sequence[int]) -> list[Trace]:
     """Run a sample again with words said for the model, and let it answer from there.
 
     Args:
         trace: A whole run of the sample, of one segment of words.
-        words: What is said before the mark that ended its own.
+        each: What is said before the mark that ended its own; one run for each, as a batch.
     """
-    marks = positions(trace.labels, "end") - trace.n_prompt
-    return trace.reasoner.run(
-        trace.sample,
+    marks = trace.token_ids[positions(trace.labels, "end") - trace.n_prompt].tolist()
+    return trace.reasoner.run_batch(
+        [trace.sample] * len(each),
         max_new_tokens=trace.settings.max_new_tokens,
-        saying=[*words, *trace.token_ids[marks].tolist()],
+        saying=[[*words, *marks] for words in each],
         past_key_values=True,
     )
 
