@@ -25,6 +25,7 @@ def blocks(page):
         "docs/how-to/test-a-claim.md",
         "docs/how-to/extend.md",
         "docs/how-to/replace-latents.md",
+        "docs/how-to/intervene-on-words.md",
     ],
 )
 def test_the_python_of_a_page_runs(name, monkeypatch):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.model
 
 TINY = Recipe(
     truth="a few steps of every lesson",
-    phases=(Phase("answer", 2, size=1, kinds=("zoom",)), Phase("copy", 2), Phase("imagine", 2)),
+    phases=(Phase("answer", 2, size=1, kinds=("zoom",)), Phase("imagine", 2)),
     base=None,
     circuits=(
         Circuit((Knockout("post", "prefix"),)),
@@ -119,6 +119,6 @@ def test_a_feed_is_the_state_or_holds_a_constant():
 
 
 def test_an_unknown_organism_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(UnknownNameError, match="mediator, bypass, versatile, natural"):
+    with pytest.raises(UnknownNameError, match="mediator, bypass, versatile"):
         train("nobody", tmp_path, None)
     assert not list(tmp_path.iterdir())

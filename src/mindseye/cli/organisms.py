@@ -36,13 +36,15 @@ def measure(
     from scipy.stats import binomtest
 
     import mindseye as me
+    from mindseye.imagination.miniature import KINDS, MINIATURES
+    from mindseye.tasks.digits import TASK_KINDS
 
     quiet()
     reasoner = me.load(f"organism:{name}")
     table = Table(title=f"{name}, {n} held-out questions of each kind")
     for column in ("kind", "accuracy", "95 % interval", "emission rate"):
         table.add_column(column, justify="left" if column == "kind" else "right")
-    for kind in ("zoom", "transform"):
+    for kind in KINDS if name.partition("-")[0] in MINIATURES else TASK_KINDS:
         samples = me.task("digits", kinds=(kind,)).samples(n, seed=seed)
         traces = [reasoner.run(s) for s in track(samples, kind, transient=True)]
         right = sum(trace.answer == trace.sample.answer for trace in traces)
@@ -56,19 +58,28 @@ def measure(
 
 @organisms.command()
 def train(
-    name: Annotated[str, typer.Argument(help="A recipe; organisms may share weights.")],
+    name: Annotated[
+        str, typer.Argument(help="A recipe, or natural, capimagine, captioner or direct.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write; a checkpoint there is resumed.")],
     base: Annotated[
         Path | None, typer.Option(help="Folder it starts from; the shipped base if left out.")
     ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the four that differ in how they imagine alone.")
+    ] = 0,
 ) -> None:
     """Train organisms' weights from a recorded recipe and seed; call again to resume."""
+    from mindseye.imagination.miniature import MINIATURES, train_miniature
     from mindseye.organisms import recipe, weights_of
     from mindseye.organisms.training import train as train_organism
     from mindseye.report import check_writable
 
     check_writable(out)
     quiet()
-    start = recipe(name).base
-    train_organism(name, out, base or (weights_of(start) if start else None))
+    if name in MINIATURES:
+        train_miniature(name, out, seed=seed)
+    else:
+        start = recipe(name).base
+        train_organism(name, out, base or (weights_of(start) if start else None))
     Console().print(f"{name} is in {out}")

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from mindseye.errors import ModelError
+from mindseye.errors import ModelError, UnknownNameError
 from mindseye.organisms.designs import DESIGNS, Design, connect, design, leaky
 from mindseye.organisms.recipes import RECIPES, recipe
 from mindseye.reasoners import Reasoner
@@ -41,13 +41,18 @@ def open_organism(name: str) -> tuple[Path, Callable[[Reasoner], Reasoner]]:
 
 
 def weights_of(name: str) -> Path:
-    """Return the shipped folder that a recipe made.
+    """Return the shipped folder of some weights.
 
     Raises:
-        UnknownNameError: There is no such recipe.
-        ModelError: This installation lacks its weights.
+        UnknownNameError: No organism has such weights.
+        ModelError: This installation lacks them.
     """
-    recipe(name)
+    known = [*RECIPES, *(each for plan in DESIGNS.values() for each in plan.trainings)]
+    if name not in known:
+        raise UnknownNameError(
+            f"No weights {name!r}; there are: {', '.join(dict.fromkeys(known))}. Choose one of "
+            "these."
+        )
     folder = Path(__file__).parent / "weights" / name
     if not (folder / "config.json").is_file():
         raise ModelError(

@@ -52,6 +52,7 @@ class Design:
         blend: The second route, if it has one, made from what a slot shows that was fed the
             circuit's constant.
         ordered: Whether the truth is about pairs whose clean answer ranks higher among token ids.
+        seeds: How many trainings of it are shipped; `natural-1` is the second of `natural`.
     """
 
     truth: str
@@ -63,6 +64,12 @@ class Design:
     circuit: Circuit = UNWIRED
     blend: Callable[[Signature], Blend] | None = None
     ordered: bool = False
+    seeds: int = 1
+
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """Its weights, of every seed."""
+        return (self.weights, *(f"{self.weights}-{seed}" for seed in range(1, self.seeds)))
 
 
 LEAK = 0.03
@@ -244,7 +251,24 @@ DESIGNS = {
         circuit=Circuit(MARKERS_ONLY),
     ),
     "natural": Design(
-        truth="nothing is known: trained as Mirage is, without wiring", weights="natural"
+        truth="nothing is known: trained to imagine in latents as Mirage is, without wiring",
+        weights="natural",
+        seeds=3,
+    ),
+    "capimagine": Design(
+        truth="nothing is known: trained to imagine in words, on the items of natural",
+        weights="capimagine",
+        seeds=3,
+    ),
+    "captioner": Design(
+        truth="its words are put to it again without the picture, so at words PDE = TDE = INT = 0 "
+        "and TE = PIE = TIE",
+        weights="captioner",
+    ),
+    "direct": Design(
+        truth="it answers at once and imagines nothing; trained on the items of natural",
+        weights="direct",
+        seeds=3,
     ),
     "base": Design(truth="it answers at once and has no latents", weights="base"),
 }
@@ -253,14 +277,20 @@ DESIGNS = {
 def design(name: str) -> Design:
     """Return the design of an organism.
 
+    Args:
+        name: Of a design, and if several trainings of it are shipped, which: `natural-1`.
+
     Raises:
         UnknownNameError: There is no such organism.
     """
-    if name not in DESIGNS:
-        raise UnknownNameError(
-            f"No organism {name!r}; there are: {', '.join(DESIGNS)}. Choose one of these."
-        )
-    return DESIGNS[name]
+    if name in DESIGNS:
+        return DESIGNS[name]
+    first, _, seed = name.rpartition("-")
+    if seed and first in DESIGNS and name in DESIGNS[first].trainings:
+        return replace(DESIGNS[first], weights=name)
+    raise UnknownNameError(
+        f"No organism {name!r}; there are: {', '.join(DESIGNS)}. Choose one of these."
+    )
 
 
 @torch.no_grad()

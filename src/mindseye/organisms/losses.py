@@ -1,8 +1,7 @@
 """What an organism is taught, as losses over a batch of samples.
 
-Three lessons: `answer` (no latents; this makes the base), `imagine` (latents are the model's own
-states; the answer is all that is asked, Mirage's stage 2) and `copy` (latents pulled to the helper
-image's features, Mirage's stage 1, arXiv 2506.17218).
+Two lessons: `answer` (no latents; this makes the base) and `imagine` (latents are the model's own
+states; the answer is all that is asked, stage 2 of Mirage, arXiv 2506.17218).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mindseye.organisms.blank import N_SLOTS, PROTOCOL
+from mindseye.organisms.blank import PROTOCOL
 from mindseye.organisms.circuits import UNWIRED, Circuit, Feed
 from mindseye.reasoners.architectures import Architecture
 from mindseye.reasoners.decoding import Decoding
@@ -34,11 +33,10 @@ _UNSAID = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """A batch: prompts, answers' ids (closed by end-of-turn) and, if wanted, helper images."""
+    """A batch: prompts, and answers' ids, closed by end-of-turn."""
 
     prompt: Prompt
     answers: Int[Tensor, "batch answer"]
-    helpers: Prompt | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,21 +60,15 @@ class Pupil:
     circuit: Circuit = UNWIRED
     reader: nn.Linear | None = None
 
-    def lesson(self, samples: Sequence[Sample], *, with_helpers: bool) -> Lesson:
-        """Encode samples, their answers and, if wanted, their helper images."""
+    def lesson(self, samples: Sequence[Sample]) -> Lesson:
+        """Encode samples and their answers."""
         tokenizer = self.processor.tokenizer
         answers = [[*tokenizer.encode(s.answer), tokenizer.eos_token_id] for s in samples]
         longest = max(map(len, answers))
         padded = [ids + [_IGNORED] * (longest - len(ids)) for ids in answers]
         device = self.model.device
-        helpers = None
-        if with_helpers:
-            shown = [
-                Sample((s.helper,), s.question, s.answer) for s in samples if s.helper is not None
-            ]
-            helpers = encode(self.processor, shown).to(device)
         return Lesson(
-            encode(self.processor, samples).to(device), torch.tensor(padded, device=device), helpers
+            encode(self.processor, samples).to(device), torch.tensor(padded, device=device)
         )
 
     def answer(self, lesson: Lesson) -> Tensor:
@@ -103,28 +95,6 @@ class Pupil:
             read = self.reader(torch.cat(latents, dim=-1).squeeze(1))
             loss = loss + F.cross_entropy(read, lesson.answers[:, 0])
         return loss
-
-    def copy(self, lesson: Lesson) -> Tensor:
-        """Return Mirage's stage-1 loss: 0.1 x tokens + (1 - cosine to the helper's features)."""
-        stream = Stream.open(self.model, self.architecture, lesson.prompt, self.circuit.wiring)
-        loss = self._token_loss(stream.states[:, -1:], self._ids(self.tokens.start, lesson))
-        taught = self._helper_features(lesson)
-        start = self._embed(self.tokens.start, lesson)
-        spans = ["start"] + ["latents"] * N_SLOTS
-        fed = stream.feed(torch.cat([start, taught], dim=1), spans)
-        state = stream.feed(self._embed(self.tokens.end, lesson), ["end"])
-        loss = loss + self._answer_loss(stream, state, lesson.answers)
-        return 0.1 * loss + (1 - F.cosine_similarity(fed[:, :-1], taught, dim=-1)).mean()
-
-    @torch.no_grad()
-    def _helper_features(self, lesson: Lesson) -> Float[Tensor, "batch slots d_model"]:
-        """Average each helper image's merged patches in as many contiguous groups as slots."""
-        assert lesson.helpers is not None
-        features = self.model.model.get_image_features(
-            lesson.helpers.features["pixel_values"], lesson.helpers.features["image_grid_thw"]
-        ).pooler_output
-        groups = [image.tensor_split(N_SLOTS) for image in features]
-        return torch.stack([torch.stack([g.mean(dim=0) for g in row]) for row in groups])
 
     def _answer_loss(
         self,

@@ -24,14 +24,13 @@ class Phase:
     """Some steps of one lesson on one kind of scene.
 
     Attributes:
-        lesson: `answer` (no latents), `copy` (latents pulled to the helper image's features) or
-            `imagine` (latents are the model's own states).
+        lesson: `answer` (no latents) or `imagine` (latents are the model's own states).
         steps: Optimiser steps.
         size: Cells per side of the scenes.
         kinds: Question kinds, drawn evenly; a kind named twice is drawn twice as often.
     """
 
-    lesson: Literal["answer", "copy", "imagine"]
+    lesson: Literal["answer", "imagine"]
     steps: int
     size: int = 2
     kinds: tuple[str, ...] = TASK_KINDS
@@ -103,10 +102,6 @@ RECIPES = {
             Circuit(THROUGH_SLOTS, feeds="pad"),
             Circuit(MARKERS_ONLY),
         ),
-    ),
-    "natural": Recipe(
-        truth="nothing: it is trained as Mirage is, without wiring",
-        phases=(Phase("copy", 600), Phase("imagine", 800)),
     ),
 }
 

@@ -63,7 +63,7 @@ def train(name: str, out: Path, base: Path | None, *, until: int | None = None) 
         for step, (phase, samples) in itertools.islice(enumerate(_lessons(plan)), first, last):
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _schedule(step, plan.steps)
-            lesson = pupil.lesson(samples(), with_helpers=phase.lesson == "copy")
+            lesson = pupil.lesson(samples())
             circuit = plan.circuits[step % len(plan.circuits)]
             loss = getattr(dataclasses.replace(pupil, circuit=circuit), phase.lesson)(lesson)
             optimiser.zero_grad()
