@@ -24,6 +24,7 @@ from mindseye.cli.options import (
     quiet,
 )
 from mindseye.cli.organisms import organisms
+from mindseye.cli.reproduce import reproduce
 from mindseye.errors import MindseyeError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(organisms, name="organisms")
 app.add_typer(capimagine, name="capimagine")
+app.command()(reproduce)
 
 DEMO_ORGANISMS = ("mediator", "bypass", "natural")
 

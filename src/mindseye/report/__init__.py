@@ -6,6 +6,7 @@ figures of their own, in `figures/`; results find them by name through the regis
 `escaping`.
 """
 
+from mindseye.report.claims import reproduction_table
 from mindseye.report.figures import (
     draw_attention,
     draw_attribution,
@@ -24,6 +25,7 @@ from mindseye.report.figures import (
 from mindseye.report.listing import LISTS, parameter_table, plugin_table
 from mindseye.report.output import check_writable, write_whole
 from mindseye.report.page import write_report
+from mindseye.report.reproduction import write_reproduction
 from mindseye.report.terminal import (
     effects_table,
     inspection_table,
@@ -52,9 +54,11 @@ __all__ = [
     "inspection_table",
     "parameter_table",
     "plugin_table",
+    "reproduction_table",
     "sensitivity_table",
     "validation_tables",
     "verdict_table",
     "write_report",
+    "write_reproduction",
     "write_whole",
 ]
