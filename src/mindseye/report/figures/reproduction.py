@@ -131,7 +131,8 @@ def draw_edits(found: Any, *, stacked: bool = False) -> go.Figure:
         title="Words and latents under edits of the same strength",
         subtitle="Change of the answer's log odds as a share of the picture's whole effect, by "
         "what is left of the imagination;<br>\N{MINUS SIGN}100% is the whole way to the other "
-        "picture's answer. 95% intervals, a point per training seed",
+        "picture's answer. 95% intervals, a point per training seed. Another sample may be asked "
+        "another kind of question",
         height=height,
     )
     return make_room(figure, height)

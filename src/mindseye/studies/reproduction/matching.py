@@ -49,7 +49,8 @@ def tables(found: pd.DataFrame) -> tuple[Beside, ...]:
         beside(
             f"What is left of {imagines}, and what that does",
             "Change of the answer's log odds as a share of the picture's whole effect; "
-            "\N{MINUS SIGN}1 is the whole way to the other picture's answer",
+            "\N{MINUS SIGN}1 is the whole way to the other picture's answer. Another sample may be "
+            "asked another kind of question",
             "share",
             {
                 str(leaves): [Interval(*each) for each in rows[["mean", "low", "high"]].to_numpy()]
