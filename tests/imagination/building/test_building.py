@@ -125,8 +125,9 @@ def test_a_judges_reasons_are_kept_and_counted_per_source(tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(table, report.to_frame())
     as_parquet = pd.read_parquet(tmp_path / "out" / "dataset.parquet")
     assert as_parquet["id"].tolist() == ["Visual_CoT/0"]
-    stored = as_parquet["images"][0][0]["bytes"]
-    assert stored == (tmp_path / "images" / "0.png").read_bytes()
+    stored = {"0.png": as_parquet["images"][0][0], "0-helper.png": as_parquet["helper"][0]}
+    for name, picture in stored.items():
+        assert picture["bytes"] == (tmp_path / "images" / name).read_bytes()
 
 
 def test_nonsense_and_refusals_are_asked_again_and_then_fail(tmp_path: Path) -> None:
@@ -378,6 +379,7 @@ def test_a_word_that_is_no_choice_is_refused(tmp_path: Path, name: str) -> None:
 def test_paths_may_be_stored_instead_of_pictures(tmp_path: Path) -> None:
     run(monet_file(tmp_path, 1), tmp_path / "out", store_images="paths")
     assert kept(tmp_path / "out")[0]["images"] == [str(tmp_path / "images" / "0.png")]
+    assert kept(tmp_path / "out")[0]["helper"] == str(tmp_path / "images" / "0-helper.png")
 
 
 def test_other_settings_models_or_data_are_refused_unless_it_begins_anew(tmp_path: Path) -> None:

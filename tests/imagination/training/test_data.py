@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mindseye.errors import SampleError
+from mindseye.imagination.building import Settings, build
 from mindseye.imagination.training.data import fingerprint, open_rows, split, to_sample
 from mindseye.imagination.training.recipe import PAPER
 
@@ -51,6 +52,25 @@ def test_a_built_folder_may_hold_paths_and_other_columns(items, tmp_path):
     rows = open_rows(tmp_path / "build", PAPER)
     assert np.array_equal(to_sample(rows[0], PAPER).image, items[0].image)
     assert fingerprint(rows)
+
+
+def test_one_built_folder_teaches_words_and_latents(items, tmp_path):
+    """The paper's ablation: latents on the same subset."""
+    own = Settings(rewriting="own", refining=False, filtering=False)
+    build(items, tmp_path, settings=own)
+    latents, words = (open_rows(tmp_path, recipe) for recipe in (LATENT, PAPER))
+    for sample, row in zip(items, latents, strict=True):
+        assert np.array_equal(to_sample(row, LATENT).helper, sample.helper)
+    assert latents["id"][:] == words["id"][:]
+    assert "helper" not in words.column_names
+
+
+def test_a_helper_may_be_a_path(items, tmp_path):
+    Image.fromarray(items[0].helper).save(tmp_path / "helper.png")
+    row = {"images": [], "question": "?", "answer": "7", "helper": str(tmp_path / "helper.png")}
+    with pytest.raises(SampleError):
+        to_sample(row | {"helper": str(tmp_path / "none.png")}, LATENT)
+    assert np.array_equal(to_sample(row, LATENT).helper, items[0].helper)
 
 
 def test_a_missing_column_is_named(items):

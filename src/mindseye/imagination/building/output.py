@@ -55,6 +55,8 @@ def need_datasets() -> Any:
 class Kept:
     """The data set of kept items, written a few rows at a time.
 
+    Its `helper` is an item's last helper image, for latents to be taught on the same items.
+
     Args:
         folder: Where to write it.
         images: Whether it holds the pictures or their paths, which `with_files` checks.
@@ -69,6 +71,7 @@ class Kept:
                 "id": text,
                 "source": text,
                 "images": datasets.List(picture),
+                "helper": picture,
                 "question": text,
                 "imagination": text,
                 "answer": text,
@@ -95,6 +98,7 @@ class Kept:
                 "id": item.id,
                 "source": item.source,
                 "images": [self._stored(image) for image in item.images],
+                "helper": self._stored(item.helpers[-1].image),
                 "question": item.question,
                 "imagination": outcome.imagination,
                 "answer": item.answer,
@@ -160,7 +164,7 @@ def with_files(items: Iterable[Item]) -> Iterator[Item]:
         MindseyeError: A picture has no file.
     """
     for item in items:
-        if not all(isinstance(image, Path) for image in item.images):
+        if not all(isinstance(image, Path) for image in (*item.images, item.helpers[-1].image)):
             raise MindseyeError(
                 f"Item {item.id!r} has an image without file, and store_images='paths' was given; "
                 "expected files. Pass store_images='embedded'."

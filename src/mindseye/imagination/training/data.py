@@ -12,7 +12,7 @@ from PIL import Image
 
 from mindseye.errors import MindseyeError, SampleError
 from mindseye.imagination.training.recipe import Recipe
-from mindseye.samples import ImageSource, Sample
+from mindseye.samples import ImageSource, Sample, read_image
 
 __all__ = ["Data", "fingerprint", "open_rows", "split", "to_sample"]
 
@@ -30,8 +30,8 @@ def open_rows(data: Data, recipe: Recipe) -> Any:
     """Return the data as a `datasets.Dataset`, less what the recipe leaves out.
 
     Args:
-        data: Where it is; the builder's folder has the columns id, source, images, question,
-            imagination and answer. Latents want `helper` as well, an image.
+        data: Where it is; the builder's folder has the columns id, source, images, helper,
+            question, imagination and answer. Only latents want `helper`, an image.
         recipe: Says which columns it needs.
 
     Raises:
@@ -57,7 +57,8 @@ def open_rows(data: Data, recipe: Recipe) -> Any:
             "the folder, and keep_column if the recipe names one."
         )
     _check_texts(rows, recipe)
-    return rows
+    unread = {"helper"} & set(rows.column_names) - set(needed)
+    return rows.remove_columns(list(unread))  # or it would be decoded with every row
 
 
 def to_sample(row: Mapping[str, Any], recipe: Recipe) -> Sample:
@@ -71,7 +72,7 @@ def to_sample(row: Mapping[str, Any], recipe: Recipe) -> Sample:
         images=tuple(row["images"] or ()),
         question=row["question"],
         answer=row["answer"],
-        helper=None if helper is None else np.asarray(helper.convert("RGB")),
+        helper=None if helper is None else read_image(helper),
         imagination=row.get(recipe.imagination_column),
         id=str(row.get("id", "")),
     )
