@@ -1,7 +1,7 @@
 """Do latents do nothing, and words better? A paper's whole argument on small models.
 
 Question: where does a miniature agree with what arXiv 2602.22766 claims, and where does it not?
-Time: about 60 s on a laptop CPU, for one training seed and few pairs. Memory: under 1 GB.
+Time: one to two minutes on a laptop CPU, for one training seed and few pairs. Memory: under 1 GB.
 """
 
 # %% Three ways to answer, the same base, data and steps

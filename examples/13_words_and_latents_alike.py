@@ -2,7 +2,7 @@
 
 Question: under edits of the same strength, which model's answer moves: one that imagines in words,
 one that imagines in latents, or one that answers from its words without the picture?
-Time: about a minute on a laptop CPU. Memory: under 1 GB.
+Time: about half a minute on a laptop CPU. Memory: under 1 GB.
 """
 
 # %% Two models that differ in how they imagine: same base, same items, same number of steps
