@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mindseye.errors import SampleError, UnknownNameError
+from mindseye.errors import SampleError
 from mindseye.imagination.building.asking import Asker, Request, Unanswered, Unusable, cleaned
 from mindseye.imagination.building.endpoints import Endpoint
+from mindseye.interventions.perturbations.redrawing import task_of
 from mindseye.interventions.replacements import Given, Structure, replacement
-from mindseye.plugins import find
 from mindseye.samples import Sample
 
 __all__ = ["Rewords", "adversarial", "attribute", "paraphrase"]
@@ -116,7 +116,7 @@ def _reworded(given: Given, edit: str, by: Any, rng: torch.Generator) -> Structu
     reasoner, sample = given.trace.reasoner, given.trace.sample
     own = reasoner.read(given.trace.words, special=False).strip()
     if by is None:
-        by = _task_of(sample)
+        by = task_of(sample, "Pass by=, or url= and model= of a server.")
     if isinstance(by, Rewords):
         seed = int(torch.randint(2**31, (), generator=rng))
         asked_for = "contradiction" if edit == "adversarial" else edit
@@ -167,14 +167,3 @@ _remembered = functools.lru_cache(maxsize=8192)(_reply)
 @functools.lru_cache(maxsize=8)
 def _server(url: str, model: str) -> Endpoint | None:
     return Endpoint(model, url or None) if url or model else None
-
-
-def _task_of(sample: Sample) -> Any:
-    name = sample.id.partition("/")[0]
-    try:
-        return find("task", name)()
-    except UnknownNameError as fault:
-        raise SampleError(
-            f"Sample {sample.id!r} begins with no task's name, so that nobody can reword it. Pass "
-            f"by=, or url= and model= of a server. {fault}"
-        ) from fault

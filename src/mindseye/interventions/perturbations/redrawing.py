@@ -17,7 +17,7 @@ from mindseye.interventions.perturbations.perturbing import perturbation
 from mindseye.plugins import find
 from mindseye.samples import Sample
 
-__all__ = ["Redraws", "redraw"]
+__all__ = ["Redraws", "redraw", "task_of"]
 
 
 @typing.runtime_checkable
@@ -60,7 +60,7 @@ def redraw(
     Raises:
         SampleError: No task is known, it cannot draw scenes again, or not with this attribute.
     """
-    drawer = _task_of(sample) if task is None else task
+    drawer = task_of(sample, "Pass task=.") if task is None else task
     if not isinstance(drawer, Redraws):
         raise SampleError(
             f"{type(drawer).__name__}, the task of sample {sample.id!r}, cannot draw a scene again "
@@ -69,12 +69,21 @@ def redraw(
     return drawer.redraw(sample, attribute, rng=rng)
 
 
-def _task_of(sample: Sample) -> Any:
+def task_of(sample: Sample, instead: str) -> Any:
+    """Return the task that a sample's id begins with.
+
+    Args:
+        sample: One of the task's own.
+        instead: What to pass where there is none, as a sentence.
+
+    Raises:
+        SampleError: No task has that name.
+    """
     name = sample.id.partition("/")[0]
     try:
         return find("task", name)()
     except UnknownNameError as fault:
         raise SampleError(
             f"Sample {sample.id!r} begins with no task's name, so that nobody knows its scene. "
-            f"Pass task=. {fault}"
+            f"{instead} {fault}"
         ) from fault

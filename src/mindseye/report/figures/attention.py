@@ -13,7 +13,7 @@ from mindseye.plugins import register
 from mindseye.readouts.attending import OTHER, Attention, Gaze
 from mindseye.report.escaping import plotly_text, visible
 from mindseye.report.figures.panels import make_room
-from mindseye.report.figures.theme import COLOURS, INK, LINE, MUTED, dress
+from mindseye.report.figures.theme import COLOURS, INK, LEGEND_BELOW, LINE, MUTED, dress
 from mindseye.report.figures.veils import bare, veil
 from mindseye.report.numbers import percent
 from mindseye.report.pictures import data_uri, shrink
@@ -81,16 +81,7 @@ def draw_attention(attention: Attention) -> go.Figure:
         bargap=0.15,
         showlegend=True,
         margin={"b": 96},
-        legend={
-            "orientation": "h",
-            "traceorder": "normal",
-            "xref": "container",
-            "x": 0,
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "font": {"size": 11},
-        },
+        legend=LEGEND_BELOW | {"traceorder": "normal"},
     )
 
 

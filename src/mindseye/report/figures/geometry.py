@@ -15,7 +15,7 @@ from mindseye.plugins import register
 from mindseye.readouts.geometry import JOINED, Similarity
 from mindseye.report.escaping import plotly_text
 from mindseye.report.figures.panels import MOST_ACROSS, label_below, make_room, scale
-from mindseye.report.figures.theme import COLOURS, INK, LINE, dress
+from mindseye.report.figures.theme import COLOURS, INK, LEGEND_BELOW, LINE, dress
 from mindseye.report.numbers import nats, span_of
 
 __all__ = ["draw_collapse", "draw_similarity"]
@@ -158,15 +158,7 @@ def draw_collapse(similarity: Similarity, *, columns: int = 2) -> go.Figure:
     return make_room(figure, height).update_layout(
         showlegend=True,
         margin={"b": 92},
-        legend={
-            "orientation": "h",
-            "xref": "container",
-            "x": 0,
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "font": {"size": 11},
-        },
+        legend=LEGEND_BELOW,
     )
 
 

@@ -12,7 +12,7 @@ from mindseye.plugins import register
 from mindseye.readouts.lenses import LATENT, Lens
 from mindseye.report.escaping import plotly_text, visible
 from mindseye.report.figures.panels import make_room
-from mindseye.report.figures.theme import COLOURS, INK, LINE, MUTED, dress
+from mindseye.report.figures.theme import COLOURS, INK, LEGEND_BELOW, LINE, MUTED, dress
 from mindseye.report.numbers import nats, percent
 
 __all__ = ["draw_lens"]
@@ -106,16 +106,7 @@ def draw_lens(lens: Lens, run: int = 0) -> go.Figure:
     return make_room(figure, height).update_layout(
         showlegend=scored,
         margin={"b": 90 if scored else 56},
-        legend={
-            "orientation": "h",
-            "xref": "container",
-            "x": 1,
-            "xanchor": "right",
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "font": {"size": 11},
-        },
+        legend=LEGEND_BELOW | {"x": 1, "xanchor": "right"},
     )
 
 

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
 from mindseye.report.figures.panels import make_room
-from mindseye.report.figures.theme import DIRECT, INDIRECT, INK, LINE, MUTED, dress
+from mindseye.report.figures.theme import DIRECT, INDIRECT, INK, LEGEND_BELOW, LINE, MUTED, dress
 from mindseye.report.numbers import nats, percent, span_of
 
 __all__ = ["draw_edits", "draw_steps"]
@@ -177,13 +177,5 @@ def _legend(figure: go.Figure) -> go.Figure:
     return figure.update_layout(
         showlegend=True,
         margin={"b": 92},
-        legend={
-            "orientation": "h",
-            "xref": "container",
-            "x": 0,
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "font": {"size": 11},
-        },
+        legend=LEGEND_BELOW,
     )

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from mindseye.plugins import register
 from mindseye.report.escaping import plotly_text
 from mindseye.report.figures.outcomes import choose, digits_of, unit_of, written
-from mindseye.report.figures.theme import INDIRECT, INK, LINE, MUTED, dress
+from mindseye.report.figures.theme import INDIRECT, INK, LEGEND_BELOW, LINE, MUTED, dress
 from mindseye.report.numbers import span_of
 
 __all__ = ["draw_slots"]
@@ -69,15 +69,7 @@ def draw_slots(slots: pd.DataFrame, outcome: str | None = None, *, total: float 
         showlegend=True,
         barmode="overlay",
         margin={"b": 76},
-        legend={
-            "orientation": "h",
-            "xref": "container",
-            "x": 0,
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "font": {"size": 11},
-        },
+        legend=LEGEND_BELOW,
     )
 
 

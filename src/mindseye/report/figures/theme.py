@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-__all__ = ["COLOURS", "DIRECT", "DIVERGING", "FONT", "INDIRECT", "INK", "LINE", "MUTED", "dress"]
+__all__ = [
+    "COLOURS",
+    "DIRECT",
+    "DIVERGING",
+    "FONT",
+    "INDIRECT",
+    "INK",
+    "LEGEND_BELOW",
+    "LINE",
+    "MUTED",
+    "dress",
+]
 
 INK = "#182033"
 MUTED = "#5d6679"
@@ -26,6 +37,17 @@ DIVERGING = [
     (1.0, "#14398f"),
 ]
 """Orange below zero, blue above; dark at both ends in print, too."""
+
+LEGEND_BELOW = {
+    "orientation": "h",
+    "xref": "container",
+    "x": 0,
+    "yref": "container",
+    "y": 0,
+    "yanchor": "bottom",
+    "font": {"size": 11},
+}
+"""Of a figure whose bottom margin has room for it."""
 
 FONT = (
     'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", '
